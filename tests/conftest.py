@@ -1,0 +1,15 @@
+"""Strict settings of every test: ranks never promoted in silence, one backend, no window.
+
+Set before anything imports jax or matplotlib. pyproject.toml makes warnings errors; annotated shapes become
+run-time checks with `pytest --jaxtyping-packages=phy,channels,models,semsim,beartype.beartype`.
+"""
+
+import os
+
+# The tolerances were chosen for the CPU. Export JAX_PLATFORMS to try another backend.
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ.setdefault("MPLBACKEND", "Agg")
+
+import jax  # noqa: E402
+
+jax.config.update("jax_numpy_rank_promotion", "raise")
