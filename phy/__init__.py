@@ -1,0 +1,39 @@
+"""Deterministic signal processing: modulations and their index maps, the OFDM grid, estimation,
+equalisation."""
+
+from phy.bank import Qam as Qam
+from phy.bank import qam as qam
+from phy.base import LLR_METHODS as LLR_METHODS
+from phy.base import Modulation as Modulation
+from phy.base import count_bit_errors as count_bit_errors
+from phy.base import decide_llr as decide_llr
+from phy.base import label_bits as label_bits
+from phy.base import labels_of_bits as labels_of_bits
+from phy.equalise import Equalised as Equalised
+from phy.equalise import lmmse as lmmse
+from phy.equalise import zf as zf
+from phy.estimation import ChannelEstimate as ChannelEstimate
+from phy.estimation import ls_estimate as ls_estimate
+from phy.index_map import index_distortion as index_distortion
+from phy.index_map import indices_to_labels as indices_to_labels
+from phy.index_map import inverse as inverse
+from phy.index_map import labels_to_indices as labels_to_indices
+from phy.index_map import num_carriers as num_carriers
+from phy.index_map import pseudo_gray as pseudo_gray
+from phy.names import MODULATIONS as MODULATIONS
+from phy.names import modulation as modulation
+from phy.names import num_bits as num_bits
+from phy.ofdm import ResourceGrid as ResourceGrid
+from phy.ofdm import demodulate as demodulate
+from phy.ofdm import modulate as modulate
+from phy.ofdm import place as place
+from phy.ofdm import take as take
+from phy.points import Constellation as Constellation
+from phy.points import constellation as constellation
+from phy.points import psk as psk
+from phy.transitions import confusion as confusion
+from phy.units import db_to_linear as db_to_linear
+from phy.units import ebnodb2esnodb as ebnodb2esnodb
+from phy.units import ebnodb2no as ebnodb2no
+from phy.units import esnodb2no as esnodb2no
+from phy.units import linear_to_db as linear_to_db

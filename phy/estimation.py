@@ -1,0 +1,98 @@
+"""Channel estimation from pilots: least squares, then linear interpolation in frequency and in time."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Complex, Float
+
+from phy.ofdm import ResourceGrid
+from phy.shapes import broadcastable
+
+
+class ChannelEstimate(NamedTuple):
+    """A gain for every resource element and how uncertain it is."""
+
+    gain: Array  # [*b, t, f]
+    error_var: Array  # [*#b, t, f] variance of the estimation noise; the bias of interpolation is not in it
+
+
+class _Interpolation(NamedTuple):
+    """value[i] = known[low[i]] + weight[i] * (known[high[i]] - known[low[i]]): static."""
+
+    low: np.ndarray
+    high: np.ndarray
+    weight: np.ndarray  # outside [0, 1] where the line is continued past the outermost known place
+
+    @property
+    def noise_gain(self) -> np.ndarray:
+        """Variance of an interpolated value when the known ones have independent errors of variance 1."""
+        same = self.low == self.high
+        return np.where(same, 1.0, (1.0 - self.weight) ** 2 + self.weight**2)
+
+
+def ls_estimate(
+    grid: ResourceGrid,
+    y: Complex[Array, "*b t f"],
+    noise_var: Float[Array, "*#b #t #f"] | Float[Array, ""] | float,
+) -> ChannelEstimate:
+    """Least-squares gains at the pilots of a received grid, interpolated over frequency, then over time.
+
+    Beyond the outermost pilots the line through the two nearest ones is continued; a single pilot, or pilot
+    symbol, is held constant. Same numbers as Sionna 2.2's LS estimator with linear interpolation, except that
+    distances are true subcarrier distances, also across a nulled DC.
+    noise_var: N0, scalar or one per frame. error_var is the exact variance of the interpolated noise, N0
+    times the sum of squared weights (Sionna interpolates the variance itself, which is larger between pilots
+    and smaller beyond them).
+    Laws, on a gain linear in time and in frequency: exact without noise; E|estimate - gain|^2 = error_var.
+    Nulled subcarriers get the interpolated line too. Errors: ValueError without pilots or for another shape.
+    """
+    if not grid.num_pilots:
+        raise ValueError("LS estimation needs pilots: set pilot_ofdm_symbol_indices of the resource grid")
+    grid.check(y)
+    noise_var = broadcastable("noise_var", noise_var, y.ndim)
+    if noise_var.shape[-2:] != (1, 1):
+        raise ValueError(
+            f"noise_var must be one number per frame, shape [*b, 1, 1]; got shape {noise_var.shape}"
+        )
+
+    symbols = np.sort(np.asarray(grid.pilot_ofdm_symbol_indices))
+    in_time = _linear(symbols, grid.num_ofdm_symbols)
+    in_frequency = _linear(grid.pilot_subcarriers, grid.fft_size)
+
+    pilots = grid.pilots.reshape(len(symbols), len(grid.pilot_subcarriers)).astype(np.complex128)
+    inverse = jnp.asarray(np.conj(pilots) / np.abs(pilots) ** 2, y.dtype).reshape(
+        (1,) * (y.ndim - 2) + pilots.shape
+    )
+    known = y[..., symbols, :][..., grid.pilot_subcarriers] * inverse
+    gain = _interpolate(_interpolate(known, in_frequency, -1), in_time, -2)
+
+    noise_gain = np.outer(in_time.noise_gain, in_frequency.noise_gain)
+    error_var = noise_var * jnp.asarray(noise_gain, noise_var.dtype).reshape(
+        (1,) * (y.ndim - 2) + noise_gain.shape
+    )
+    return ChannelEstimate(gain, error_var)
+
+
+def _linear(known: np.ndarray, size: int) -> _Interpolation:
+    """The line through the two known places that surround each place 0 .. size-1, or the two nearest at an
+    edge."""
+    if len(known) == 1:
+        zero = np.zeros(size, int)
+        return _Interpolation(zero, zero, np.zeros(size))
+    place = np.arange(size)
+    low = np.clip(np.searchsorted(known, place, side="right") - 1, 0, len(known) - 2)
+    weight = (place - known[low]) / (known[low + 1] - known[low])
+    return _Interpolation(low, low + 1, weight)
+
+
+def _interpolate(known: Array, plan: _Interpolation, axis: int) -> Array:
+    """Two weighted gathers: every value has two neighbours, so this beats a matrix product with mostly zero
+    weights."""
+    weight = jnp.asarray(plan.weight, known.real.dtype)
+    weight = weight.reshape((1,) * (known.ndim + axis) + (-1,) + (1,) * (-axis - 1))
+    low, high = (jnp.take(known, index, axis=axis) for index in (plan.low, plan.high))
+    return jax.lax.complex(
+        *((1.0 - weight) * a + weight * b for a, b in ((low.real, high.real), (low.imag, high.imag)))
+    )
