@@ -1,0 +1,25 @@
+"""Wireless channels: key, signal, noise variance -> what the receiver gets and the gain that made it.
+
+Each channel owns its randomness; none knows a constellation. Import from here.
+"""
+
+from channels.base import Fading as Fading
+from channels.base import Received as Received
+from channels.base import awgn as awgn
+from channels.base import transmit as transmit
+from channels.flat import Flat as Flat
+from channels.flat import no_fading as no_fading
+from channels.flat import rayleigh as rayleigh
+from channels.flat import rician as rician
+from channels.grid_fading import GridFading as GridFading
+from channels.grid_fading import grid_awgn as grid_awgn
+from channels.grid_fading import grid_rayleigh as grid_rayleigh
+from channels.grid_fading import grid_rician as grid_rician
+from channels.grid_fading import pad as pad
+from channels.grid_fading import tapped as tapped
+from channels.grid_fading import tdl as tdl
+from channels.tdl import TDL_MODELS as TDL_MODELS
+from channels.tdl import DelayProfile as DelayProfile
+from channels.tdl import tdl_profile as tdl_profile
+from channels.time_domain import cir_to_taps as cir_to_taps
+from channels.time_domain import convolve as convolve
