@@ -1,0 +1,16 @@
+"""Flax NNX networks. They know tensors and rows, not radio. Import from here."""
+
+from models.deepjscc import DeepJSCC as DeepJSCC
+from models.deepjscc import DeepJSCCConfig as DeepJSCCConfig
+from models.layers import ConvNorm as ConvNorm
+from models.layers import ResidualBlock as ResidualBlock
+from models.layers import SwitchableBatchNorm as SwitchableBatchNorm
+from models.layers import depth_to_space as depth_to_space
+from models.layers import space_to_depth as space_to_depth
+from models.ujscc import UJSCC as UJSCC
+from models.ujscc import Decoder as Decoder
+from models.ujscc import Encoder as Encoder
+from models.ujscc import UJSCCConfig as UJSCCConfig
+from models.vq import Quantised as Quantised
+from models.vq import VectorQuantizer as VectorQuantizer
+from models.vq import perplexity as perplexity
