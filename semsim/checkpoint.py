@@ -1,0 +1,135 @@
+"""Weights on disk (safetensors, to share) and training state on disk (orbax, to resume)."""
+
+import errno
+import json
+from contextlib import suppress
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+
+def save_weights(path: Path, module: nnx.Module, metadata: dict[str, object]) -> None:
+    """Writes every array of `module` under its dotted name, with `metadata` as JSON in the header.
+
+    The file appears under its name only when it is complete. Errors: OSError when it cannot be written.
+    """
+    partial = path.with_suffix(".partial")
+    arrays = {name: np.ascontiguousarray(value) for name, value in named_arrays(module).items()}
+    try:
+        save_file(arrays, partial, metadata={"semsim": json.dumps(metadata)})
+        partial.replace(path)
+    except (SafetensorError, OSError) as error:  # safetensors wraps what the system said
+        with suppress(OSError):
+            partial.unlink()
+        raise OSError(getattr(error, "errno", None) or errno.EIO, str(error), str(path)) from None
+
+
+def read_metadata(path: Path) -> dict[str, object]:
+    """The metadata `save_weights` wrote. Errors: ValueError for a file that is not such a checkpoint."""
+    _check_there(path)
+    try:
+        with safe_open(path, framework="np") as file:
+            text = (file.metadata() or {}).get("semsim")
+    except (SafetensorError, OSError) as error:
+        raise ValueError(f"{path} is not a semsim checkpoint: {error}") from None
+    try:
+        found = json.loads(text or "")
+    except json.JSONDecodeError:
+        found = None
+    if not isinstance(found, dict):
+        raise ValueError(
+            f"{path} is not a semsim checkpoint: its header does not say which system it belongs to"
+        )
+    return found
+
+
+def load_weights(path: Path, module: nnx.Module) -> None:
+    """Fills `module` from `path`. Errors: ValueError that names the arrays that differ, with nothing changed."""
+    expected = named_arrays(module)
+    _check_there(path)
+    try:
+        with safe_open(path, framework="np") as file:
+            found = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
+    except (SafetensorError, OSError) as error:
+        raise ValueError(f"{path} is not a semsim checkpoint: {error}") from None
+    differences = [f"{name} is missing" for name in expected.keys() - found.keys()]
+    differences += [f"{name} is unknown" for name in found.keys() - expected.keys()]
+    differences += [
+        f"{name} is {_kind(found[name])}, not {_kind(expected[name])}"
+        for name in expected.keys() & found.keys()
+        if _kind(found[name]) != _kind(expected[name])
+    ]
+    if differences:
+        shown = "; ".join(sorted(differences)[:6]) + ("; ..." if len(differences) > 6 else "")
+        raise ValueError(f"{path} holds another architecture, {len(differences)} arrays differ: {shown}")
+    state = nnx.state(module)
+    flat = [
+        (path_, leaf.replace(jnp.asarray(found[_dotted(path_)]))) for path_, leaf in nnx.to_flat_state(state)
+    ]
+    nnx.update(module, nnx.from_flat_state(flat))
+
+
+def named_arrays(module: nnx.Module) -> dict[str, np.ndarray]:
+    """Every parameter and statistic of a module by dotted name."""
+    return {_dotted(path): np.asarray(leaf[...]) for path, leaf in nnx.to_flat_state(nnx.state(module))}
+
+
+def _check_there(path: Path) -> None:
+    if not path.is_file():
+        raise ValueError(f"there is no checkpoint at {path}")
+
+
+def _kind(array: np.ndarray) -> str:
+    return f"{array.dtype}{list(array.shape)}"
+
+
+def _dotted(path: tuple[object, ...]) -> str:
+    return ".".join(str(part) for part in path)
+
+
+class TrainingCheckpoints:
+    """The last training states of a run, newest kept; `state` is any pytree of arrays.
+
+    orbax is imported here and not above: it takes longer to import than all the rest, and only training needs it.
+    """
+
+    def __init__(self, folder: Path, keep: int = 2):
+        import orbax.checkpoint as ocp
+
+        options = ocp.CheckpointManagerOptions(
+            max_to_keep=keep, create=True, enable_async_checkpointing=False
+        )
+        self._args = ocp.args
+        self._manager = ocp.CheckpointManager(folder.absolute(), options=options)
+
+    def latest_step(self) -> int | None:
+        return self._manager.latest_step()
+
+    def save(self, step: int, state: object) -> None:
+        leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(state)]
+        self._manager.save(step, args=self._args.StandardSave({"leaves": leaves}))
+
+    def restore(self, state: object) -> object:
+        """The newest saved state, in the structure of `state`. Errors: ValueError if its arrays do not fit."""
+        leaves, structure = jax.tree.flatten(state)
+        target = {"leaves": [np.asarray(leaf) for leaf in leaves]}
+        try:
+            saved = self._manager.restore(
+                self._manager.latest_step(), args=self._args.StandardRestore(target)
+            )
+        except (ValueError, KeyError, TypeError) as error:
+            raise ValueError(f"the saved training state does not fit this architecture: {error}") from None
+        for mine, theirs in zip(leaves, saved["leaves"], strict=True):
+            if np.shape(mine) != np.shape(theirs):
+                raise ValueError(
+                    f"the saved training state does not fit this architecture: {np.shape(theirs)} for {np.shape(mine)}"
+                )
+        return jax.tree.unflatten(structure, [jnp.asarray(leaf) for leaf in saved["leaves"]])
+
+    def close(self) -> None:
+        self._manager.close()

@@ -1,0 +1,193 @@
+"""Image sets by name or folder, as one array: what every experiment and training starts from.
+
+Images are uint8 NHWC RGB; `as_float` turns a batch into float32 in [0, 1] when it is used, because a float copy of
+CIFAR-10 would take four times the memory. Nothing is downloaded here: `semsim.data.get` does that, when asked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib.resources import files as package_files
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from semsim.data import cifar, fetch, folders
+
+EMBEDDED = ("astronaut", "chelsea", "coffee", "rocket", "hubble-left", "hubble-right", "retina", "ihc")
+_STRIP, _PHOTOGRAPH, _TILE = "demo_cc0_8x256.png", 256, 32
+
+
+class ImageSet(NamedTuple):
+    """Images of one size with their names, and where they came from.
+
+    images: uint8 (or float32 in [0, 1] from `from_array`) [n, height, width, 3]. note: one line for records and figures.
+    """
+
+    name: str
+    images: np.ndarray
+    names: tuple[str, ...]
+    note: str
+
+
+def load(
+    name_or_path: str | Path,
+    *,
+    size: int | tuple[int, int] | None = None,
+    tile: int | None = None,
+    limit: int | None = None,
+    on_bad: str = "stop",
+) -> ImageSet:
+    """An image set by name (`NAMES`) or from a folder or CIFAR-10 file of the user's.
+
+    size: side, or (height, width), that every image must have; images are never scaled.
+    tile: cut every image into tiles of that side, taken from the images in turn; the way to use photographs of any size.
+    limit: keep the first so many. on_bad: `"stop"` names the first file that is no image, damaged or of another size;
+        `"skip"` leaves such files out and says so in the note.
+    Raises ValueError for all of that, for an unknown name, and for a set that is not in the cache yet.
+    """
+    for what, value in (("tile", tile), ("limit", limit)):
+        if value is not None and value < 1:
+            raise ValueError(f"{what} must be at least 1; got {value}")
+    if on_bad not in ("stop", "skip"):
+        raise ValueError(f"on_bad must be 'stop' or 'skip'; got {on_bad!r}")
+    sides = (size, size) if isinstance(size, int) else size
+    if sides is not None and min(sides) < 1:
+        raise ValueError(f"size must be positive; got {size}")
+    if isinstance(name_or_path, str) and name_or_path in _NAMED:
+        found = _NAMED[name_or_path]()
+    else:
+        path = Path(name_or_path).expanduser()
+        if not path.exists():
+            raise ValueError(_unknown(name_or_path))
+        if cifar.kind(path):
+            found = _cifar(path, "test", "cifar10")
+        elif path.is_dir():
+            return _from_folder(path, sides, tile, limit, on_bad)
+        else:
+            raise ValueError(f"{path} is a single file; expected {folders.EXPECTED}")
+    return _select(found, sides, tile, limit)
+
+
+def from_array(images: np.ndarray, name: str = "array", *, limit: int | None = None) -> ImageSet:
+    """An image set from an array the user has: uint8, or floating point in [0, 1] (kept as float32), [n, h, w, 3].
+
+    Raises ValueError for another type or shape, values outside the range, NaN or infinity, naming the first image concerned.
+    """
+    array = np.asarray(images)
+    if array.ndim != 4 or array.shape[-1] != 3 or 0 in array.shape:
+        raise ValueError(
+            f"images must be [n, height, width, 3] (NHWC, RGB) and not empty; got shape {array.shape}"
+        )
+    if np.issubdtype(array.dtype, np.floating):
+        flat = array.reshape(len(array), -1)
+        broken = np.flatnonzero(~np.isfinite(flat).all(axis=1))
+        if broken.size:
+            raise ValueError(
+                f"image {broken[0]} has pixels that are NaN or infinite ({broken.size} of {len(array)} images do)"
+            )
+        outside = np.flatnonzero((flat.min(axis=1) < 0.0) | (flat.max(axis=1) > 1.0))
+        if outside.size:
+            low, high = flat[outside[0]].min(), flat[outside[0]].max()
+            raise ValueError(
+                f"floating-point images must lie in [0, 1]; image {outside[0]} spans [{low:g}, {high:g}]: divide by 255, "
+                "or pass uint8"
+            )
+        array = array.astype(np.float32)
+    elif array.dtype != np.uint8:
+        raise ValueError(f"images must be uint8, or floating point in [0, 1]; got {array.dtype}")
+    width = len(str(len(array) - 1))
+    names = tuple(f"{name}/{i:0{width}d}" for i in range(len(array)))
+    return _select(ImageSet(name, array, names, f"{len(array)} images given as an array"), None, None, limit)
+
+
+def as_float(images: np.ndarray) -> np.ndarray:
+    """Images as float32 in [0, 1]: uint8 divided by 255, float32 as it is."""
+    return (
+        images.astype(np.float32) / np.float32(255)
+        if images.dtype == np.uint8
+        else images.astype(np.float32, copy=False)
+    )
+
+
+def _embedded() -> ImageSet:
+    with (
+        package_files("semsim.data").joinpath("embedded", _STRIP).open("rb") as stream,
+        Image.open(stream) as image,
+    ):
+        photographs = list(folders.cut(np.asarray(image.convert("RGB")), _PHOTOGRAPH))
+    images, names = folders.tiles(photographs, list(EMBEDDED), _TILE, None)
+    note = "eight CC0 or public-domain photographs of scikit-image, cut to 512 patches of 32x32: toy data"
+    return ImageSet("embedded", images, tuple(names), note)
+
+
+def _cached(name: str) -> Path:
+    path = fetch.cached(name)
+    if not path.is_file():
+        raise ValueError(
+            f"{name} is not in the cache ({path}): run `semsim data get {name}`, or `semsim data get {name} --from PATH`"
+        )
+    return path
+
+
+def _cifar(path: Path, split: str, name: str) -> ImageSet:
+    images = cifar.read(path, split).images
+    names = tuple(f"{split}/{i:05d}" for i in range(len(images)))
+    return ImageSet(name, images, names, f"CIFAR-10 {split} split from {path.name}")
+
+
+def _natural() -> ImageSet:
+    path = _cached("natural")
+    with np.load(path, allow_pickle=False) as store:
+        names = tuple(str(n) for n in store["names"])
+        return ImageSet(
+            "natural-24", store["images"], names, "24 held-out photographs of 384x512; the portrait is turned"
+        )
+
+
+_NAMED: dict[str, Callable[[], ImageSet]] = {
+    "embedded": _embedded,
+    "cifar10": lambda: _cifar(_cached("cifar10"), "test", "cifar10"),
+    "cifar10-train": lambda: _cifar(_cached("cifar10"), "train", "cifar10-train"),
+    "natural": _natural,
+}
+NAMES = tuple(_NAMED)
+
+
+def _unknown(given: str | Path) -> str:
+    hint = fetch.nearest(str(given), NAMES)
+    return f"no data set and no folder {str(given)!r}; {hint}the choices are {', '.join(NAMES)}, or a folder of images"
+
+
+def _select(found: ImageSet, size: tuple[int, int] | None, tile: int | None, limit: int | None) -> ImageSet:
+    """Check the size of a set that is in memory, cut its tiles, keep its first images."""
+    try:
+        folders.check_size(found.images[0], size, tile)
+    except ValueError as error:
+        raise ValueError(f"{found.name} has images of {error}") from error
+    images, names, note = found.images, found.names, found.note
+    if tile is not None:
+        images, tiled = folders.tiles(list(images), list(names), tile, limit)
+        names, note = tuple(tiled), f"{note}; tiles of {tile}x{tile}"
+    return ImageSet(found.name, images[:limit], names[:limit], note)
+
+
+def _from_folder(
+    path: Path, size: tuple[int, int] | None, tile: int | None, limit: int | None, on_bad: str
+) -> ImageSet:
+    read = folders.read_folder(path, size=size, tile=tile, limit=None if tile else limit, on_bad=on_bad)
+    note = f"{len(read.images)} files of {path}"
+    if tile is None:
+        images, turned = folders.one_way_up(read.images, size)
+        names = read.names
+        if turned:
+            note += f"; {turned} turned by 90 degrees"
+    else:
+        images, names = folders.tiles(read.images, read.names, tile, limit)
+        note += f"; tiles of {tile}x{tile}"
+    if read.skipped:
+        more = f" and {len(read.skipped) - 3} more" if len(read.skipped) > 3 else ""
+        note += f"; skipped {'; '.join(read.skipped[:3])}{more}"
+    return ImageSet(path.resolve().name, images, tuple(names), note)

@@ -1,0 +1,21 @@
+"""Images to train on, with the validation images left out."""
+
+import numpy as np
+from jaxtyping import UInt8
+
+from semsim.data.images import load
+
+CIFAR_VALIDATION = 1000
+"""The last so many CIFAR-10 training images are never trained on."""
+
+
+def training_images(name_or_path: str, size: int) -> UInt8[np.ndarray, "n size size 3"]:
+    """CIFAR-10 without its validation images, or every image of another set cut into tiles of `size`. Errors: as `load`."""
+    if name_or_path == "cifar10":
+        return load("cifar10-train", size=size).images[:-CIFAR_VALIDATION]
+    return load(name_or_path, tile=size).images
+
+
+def validation_images(size: int) -> UInt8[np.ndarray, "n size size 3"]:
+    """The CIFAR-10 training images that `training_images` leaves out. Errors: as `load`."""
+    return load("cifar10-train", size=size).images[-CIFAR_VALIDATION:]

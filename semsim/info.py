@@ -1,0 +1,75 @@
+"""What this installation is and has, as plain data."""
+
+from typing import Any
+
+import jax
+import jax.extend.core
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+import phy
+from semsim.runs import environment
+from semsim.scenario import CHANNELS
+from semsim.systems import SYSTEMS, System
+
+
+def info() -> dict[str, object]:
+    """Versions, devices, modulations, channels, and for every system its size and cost."""
+    return {
+        **environment(),
+        "modulations": list(phy.MODULATIONS),
+        "channels": list(CHANNELS),
+        "systems": {name: cost(system) for name, system in SYSTEMS.items()},
+    }
+
+
+def cost(system: System) -> dict[str, object]:
+    """Parameters, bytes as stored, and multiply-accumulates per image of encoder and decoder.
+
+    MACs are half the floating-point operations of convolutions and matrix products, the codeword search among them, counted
+    on the traced program; norms and activations are left out as everybody does.
+    """
+    codec = nnx.eval_shape(lambda: system.build(0))  # shapes are enough: nothing is drawn or compiled
+    graph, state = nnx.split(codec)
+    size = codec.config.image_size
+    image = jax.ShapeDtypeStruct((1, size, size, 3), jnp.float32)
+    row = jax.ShapeDtypeStruct((1,), jnp.int32)
+
+    encoder = jax.make_jaxpr(lambda state, *args: system.encode(nnx.merge(graph, state), *args))(
+        state, image, row
+    )
+    sent = jax.eval_shape(
+        lambda state, *args: system.encode(nnx.merge(graph, state), *args), state, image, row
+    )
+    decoder = jax.make_jaxpr(lambda state, *args: system.decode(nnx.merge(graph, state), *args))(
+        state, sent, row
+    )
+    return {
+        "modulations": list(system.modulations),
+        "parameters": sum(int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(nnx.state(codec, nnx.Param))),
+        "bytes": sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state)),
+        "encoder_macs": _macs(encoder.jaxpr),
+        "decoder_macs": _macs(decoder.jaxpr),
+        "checkpoint": system.checkpoint is not None and system.checkpoint.exists(),
+    }
+
+
+def _macs(jaxpr: Any) -> int:
+    """Multiply-accumulates of every convolution and matrix product in a traced program."""
+    total = 0
+    for equation in jaxpr.eqns:
+        output = equation.outvars[0].aval
+        if equation.primitive.name == "conv_general_dilated":
+            kernel = equation.invars[1].aval.shape
+            features = equation.params["dimension_numbers"].rhs_spec[0]
+            total += int(np.prod(output.shape)) * int(np.prod(kernel)) // kernel[features]
+        elif equation.primitive.name == "dot_general":
+            (contracted, _), _ = equation.params["dimension_numbers"]
+            total += int(np.prod(output.shape)) * int(
+                np.prod([equation.invars[0].aval.shape[i] for i in contracted])
+            )
+        repeats = equation.params["length"] if equation.primitive.name == "scan" else 1
+        for inner in jax.extend.core.jaxprs_in_params(equation.params):
+            total += repeats * _macs(inner)
+    return total

@@ -1,0 +1,199 @@
+"""The air interface: symbols in, equalised symbols and their noise out.
+
+    symbols -> place on the grid -> x gain -> + noise -> estimate -> equalise -> take from the grid -> symbols, noise
+
+One path carries every payload. The gain is drawn before anything is sent (`fade`), so a transmitter may adapt to it.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import jax.core
+import jax.numpy as jnp
+from jaxtyping import Array, Complex, Float, Int, Key
+
+import channels
+import phy
+from channels import Fading
+from phy import Equalised, Modulation, ResourceGrid
+from semsim.payload import Bits, Indices, Symbols
+
+Csi = Literal["perfect", "ls"]
+Demap = Literal["nearest", "app"]
+
+
+@dataclass(frozen=True)
+class Link:
+    """Static plan of the air interface; points (modulation, fading, SNR) are data.
+
+    grid: OFDM resource grid, or None for symbols sent one after the other over a flat channel.
+    csi: "perfect" hands the receiver the gain (declared in the ledger); "ls" estimates it from the grid's pilots.
+    demap: "nearest" decides for the nearest point, "app" for the most likely value of each bit.
+    Errors: ValueError for an unknown choice, or for estimation without pilots.
+    """
+
+    grid: ResourceGrid | None = None
+    csi: Csi = "perfect"
+    demap: Demap = "nearest"
+
+    def __post_init__(self) -> None:
+        if self.csi not in ("perfect", "ls"):
+            raise ValueError(f"csi must be perfect or ls; got {self.csi!r}")
+        if self.demap not in ("nearest", "app"):
+            raise ValueError(f"demap must be nearest or app; got {self.demap!r}")
+        if self.csi == "ls" and (self.grid is None or not self.grid.num_pilots):
+            raise ValueError(
+                "csi ls estimates the channel from pilots: it needs a resource grid that has some"
+            )
+
+    def signal_shape(self, num_symbols: int) -> tuple[int, ...]:
+        """Trailing shape of the signal that carries `num_symbols`: [s], or [t, f] on the grid."""
+        if self.grid is None:
+            return (num_symbols,)
+        return (self.grid.num_ofdm_symbols, self.grid.fft_size)
+
+
+def fade(
+    key: Key[Array, ""], link: Link, fading: Fading, batch: tuple[int, ...], num_symbols: int
+) -> Complex[Array, "..."]:
+    """The gain that the next `batch` transmissions of `num_symbols` will meet, broadcastable to the signal."""
+    return fading.gains(key, (*batch, *link.signal_shape(num_symbols)))
+
+
+def carry(
+    key: Key[Array, ""],
+    link: Link,
+    symbols: Complex[Array, "*b s"],
+    gain: Complex[Array, "..."],
+    noise_var: Float[Array, "*#b"],
+    *,
+    unbiased: bool = True,
+) -> Equalised:
+    """Sends symbols through a known gain and white noise, and equalises. `noise_var` (N0): scalar or one per transmission.
+
+    unbiased: unit gain after equalisation, as demapping needs; otherwise the estimate of least mean square error.
+    """
+    grid = link.grid
+    x = symbols if grid is None else phy.place(grid, _fill(grid, symbols))
+    noise_var = jnp.reshape(noise_var, jnp.shape(noise_var) + (1,) * (x.ndim - jnp.ndim(noise_var)))
+    y = channels.awgn(key, gain * x, noise_var)
+    if grid is None or link.csi == "perfect":
+        equalised = phy.lmmse(y, gain, noise_var, unbiased=unbiased)
+    else:
+        estimate = phy.ls_estimate(grid, y, noise_var)
+        equalised = phy.lmmse(y, estimate.gain, noise_var, estimate.error_var, unbiased=unbiased)
+    if grid is None:
+        return equalised
+    return Equalised(*(phy.take(grid, part)[..., : symbols.shape[-1]] for part in equalised))
+
+
+def detect(link: Link, modulation: Modulation, equalised: Equalised) -> Int[Array, "*b s"]:
+    """Hard labels by the link's rule."""
+    if link.demap == "nearest":
+        return modulation.decide(equalised.symbols)
+    return phy.decide_llr(modulation, modulation.llr(equalised.symbols, equalised.noise_var))
+
+
+def send_labels(
+    key: Key[Array, ""],
+    link: Link,
+    labels: Int[Array, "*b s"],
+    modulation: Modulation,
+    gain: Complex[Array, "..."],
+    noise_var: Float[Array, "*#b"],
+) -> Int[Array, "*b s"]:
+    """The digital link: labels -> points of the modulation -> air -> labels."""
+    return detect(link, modulation, carry(key, link, modulation.modulate(labels), gain, noise_var))
+
+
+def send_bits(
+    key: Key[Array, ""],
+    link: Link,
+    bits: Bits,
+    modulation: Modulation,
+    gain: Complex[Array, "..."],
+    noise_var: Float[Array, "*#b"],
+) -> Bits:
+    """Bits in groups of the modulation's width, zeros filling the last symbol; `phy.num_carriers(n, 1, width)` symbols.
+
+    modulation: of its own width (`phy.modulation(name)`): the number of symbols is part of the plan. Errors: ValueError
+    for a member of a wider bank.
+    """
+    width = _own_width(modulation)
+    labels = phy.indices_to_labels(bits.values, 1, width)
+    received = send_labels(key, link, labels, modulation, gain, noise_var)
+    return Bits(phy.labels_to_indices(received, bits.values.shape[-1], 1, width))
+
+
+def send_indices(
+    key: Key[Array, ""],
+    link: Link,
+    indices: Indices,
+    modulation: Modulation,
+    gain: Complex[Array, "..."],
+    noise_var: Float[Array, "*#b"],
+    *,
+    to_label: Int[Array, " k"],
+    bits_per_index: int | None = None,
+) -> Indices:
+    """VQ indices, each on a point of its own or as bits on any modulation.
+
+    to_label: the labelling, a permutation of the K indices (`phy.index_map`). bits_per_index: None maps codeword i straight
+    onto the point to_label[i], so K = M; log2 K sends the bits of to_label[i] as one stream, so the modulation is free, and
+    must be of its own width as in `send_bits`.
+    """
+    labels = to_label[indices.values]
+    if bits_per_index is None:
+        received = send_labels(key, link, labels, modulation, gain, noise_var)
+    else:
+        width = _own_width(modulation)
+        carried = phy.indices_to_labels(labels, bits_per_index, width)
+        received = send_labels(key, link, carried, modulation, gain, noise_var)
+        received = phy.labels_to_indices(received, labels.shape[-1], bits_per_index, width)
+    return Indices(jnp.argsort(to_label)[received])
+
+
+def send_symbols(
+    key: Key[Array, ""],
+    link: Link,
+    symbols: Symbols,
+    gain: Complex[Array, "..."],
+    noise_var: Float[Array, "*#b"],
+) -> Symbols:
+    """Analogue values of unit mean energy -> their least-mean-square-error estimates; differentiable throughout."""
+    return Symbols(carry(key, link, symbols.values, gain, noise_var, unbiased=False).symbols)
+
+
+def _own_width(modulation: Modulation) -> int:
+    bits = modulation.num_bits_per_symbol
+    if not isinstance(bits, jax.core.Tracer) and jnp.any(jnp.asarray(bits) != modulation.max_bits):
+        raise ValueError(
+            f"a bit stream needs a modulation of its own width; got {bits} bits in a bank of {modulation.max_bits}"
+        )
+    return modulation.max_bits
+
+
+def _fill(grid: ResourceGrid, symbols: Complex[Array, "*b s"]) -> Complex[Array, "*b n"]:
+    """Symbols padded with unit ones to fill the grid's data positions; the ledger calls them padding."""
+    missing = grid.num_data_symbols - symbols.shape[-1]
+    if missing < 0:
+        raise ValueError(
+            f"the grid holds {grid.num_data_symbols} data symbols; the payload has {symbols.shape[-1]}: use a larger grid"
+        )
+    return (
+        jnp.pad(symbols, [(0, 0)] * (symbols.ndim - 1) + [(0, missing)], constant_values=1)
+        if missing
+        else symbols
+    )
+
+
+def mean_snr(gain: Complex[Array, "b ..."], noise_var: Float[Array, "*#b"]) -> Float[Array, " b"]:
+    """Es/N0 of each transmission after its own fading, averaged over the signal: what link adaptation looks at."""
+    power = jnp.mean(jnp.abs(gain) ** 2, axis=tuple(range(1, gain.ndim)))
+    return power / noise_var
+
+
+def split_keys(key: Key[Array, ""]) -> tuple[Key[Array, ""], Key[Array, ""], Key[Array, ""]]:
+    """(source, fading, noise): the same three uses in every system, so that systems meet the same channel at one point."""
+    key_source, key_fading, key_noise = jax.random.split(key, 3)
+    return key_source, key_fading, key_noise

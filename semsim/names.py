@@ -1,0 +1,50 @@
+"""One way to say that a name is unknown."""
+
+import difflib
+from collections.abc import Sequence
+
+
+def check_name(kind: str, given: str, choices: Sequence[str]) -> str:
+    """`given` if it is one of `choices`. Errors: ValueError with the nearest choice and all of them."""
+    if given in choices:
+        return given
+    near = difflib.get_close_matches(str(given).lower(), choices, n=1)
+    hint = f"; did you mean {near[0]}?" if near else "."
+    raise ValueError(f"unknown {kind} {given!r}{hint} Choices: {', '.join(choices)}")
+
+
+def parse_range(name: str, tokens: Sequence[str | float]) -> tuple[float, ...]:
+    """Numbers and `start:stop:step` ranges (stop included) as one tuple, in the order given, each value once.
+
+    Errors: ValueError for text that is neither, an empty, reversed or endless range, and values that are not finite.
+    """
+    values: list[float] = []
+    for token in tokens:
+        values.extend([float(token)] if isinstance(token, int | float) else _expand(name, token))
+    if not values:
+        raise ValueError(f"{name} is empty: give numbers or start:stop:step")
+    if not all(abs(value) < 1e6 for value in values):  # refuses NaN and infinities too
+        raise ValueError(f"{name} must be finite numbers of dB; got {list(tokens)}")
+    return tuple(dict.fromkeys(values))
+
+
+def _expand(name: str, text: str) -> list[float]:
+    try:
+        parts = [float(part) for part in text.split(":")]
+    except ValueError:
+        raise ValueError(f"{name} takes numbers or start:stop:step; got {text!r}") from None
+    if len(parts) == 1:
+        return parts
+    if len(parts) != 3:
+        raise ValueError(f"{name} takes numbers or start:stop:step; got {text!r}")
+    start, stop, step = parts
+    if not step > 0:
+        raise ValueError(f"the step of {name} must be positive; got {text!r}")
+    if not stop >= start:
+        raise ValueError(
+            f"the range of {name} is reversed: {text!r} should run upwards, {stop:g}:{start:g}:{step:g}"
+        )
+    count = int((stop - start) / step + 1e-9) + 1
+    if count > 10_000:
+        raise ValueError(f"{name} has {count} values: use a larger step than {step:g}")
+    return [round(start + i * step, 9) for i in range(count)]

@@ -1,0 +1,85 @@
+"""What every system gives the engine, in one record."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+import jax
+from flax import nnx
+from jaxtyping import Array
+
+from channels import Fading
+from phy import ResourceGrid
+from semsim.checkpoint import load_weights, read_metadata
+from semsim.link import Link
+from semsim.payload import Ledger
+from semsim.train import Loss, Recipe, Upkeep
+
+Codec = TypeVar("Codec", bound=nnx.Module)
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Point:
+    """One point of a sweep, all of it data: sweeping compiles once.
+
+    order: row of the system's modulations, or negative where the system chooses. noise_var: N0 of a complex sample.
+    """
+
+    order: Array  # [] integer
+    fading: Fading
+    noise_var: Array  # []
+
+
+class Delivered(NamedTuple):
+    """One batch of images through a system.
+
+    images: [b, h, w, 3] in [0, 1]. orders: [b] row used by each image. symbol_errors: [b] wrong symbols of each image after
+    hard detection, or None where nothing is detected (analogue systems).
+    """
+
+    images: Array
+    orders: Array
+    symbol_errors: Array | None
+
+
+@dataclass(frozen=True)
+class System:
+    """A system of the survey: which net, which payload, which loss, which recipe.
+
+    modulations: the names a user may ask for; order(name): the row of one. encode(codec, images, row) -> what is sent;
+    decode(codec, what was received, row) -> images. transmit(codec, images, key, link, point) -> Delivered. All pure.
+    loss, upkeep: made for the names of the orders to train. checkpoint: the weights that ship, or None.
+    """
+
+    name: str
+    modulations: tuple[str, ...]
+    grid: ResourceGrid
+    recipe: Recipe
+    checkpoint: Path | None
+    build: Callable[[int], Any]
+    load: Callable[[Path], Any]
+    encode: Callable[[Any, Array, Array], Array]
+    decode: Callable[[Any, Array, Array], Array]
+    transmit: Callable[[Any, Array, Array, Link, Point], Delivered]
+    ledger: Callable[[Any, Link], Ledger]
+    order: Callable[[str], int]
+    loss: Callable[[tuple[str, ...]], Loss]
+    upkeep: Callable[[tuple[str, ...]], Upkeep | None]
+    metadata: Callable[[Any], dict[str, object]]
+
+
+def load_codec(path: Path, name: str, config_type: type, build: Callable[[Any], Codec]) -> Codec:
+    """The codec of a checkpoint of the system `name`. Errors: ValueError that names what differs."""
+    metadata = read_metadata(path)
+    if metadata.get("system") != name:
+        raise ValueError(f"{path} is a checkpoint of {metadata.get('system')!r}, not of {name}")
+    stored: Any = metadata["config"]
+    settings = {key: tuple(value) if isinstance(value, list) else value for key, value in stored.items()}
+    try:
+        codec = build(config_type(**settings))
+    except TypeError as error:
+        raise ValueError(f"{path} was written for another version of {name}: {error}") from None
+    load_weights(path, codec)
+    return codec

@@ -1,0 +1,227 @@
+"""Error rates against theory; one compilation per plan; stop rules; what Ctrl-C leaves."""
+
+import numpy as np
+import pytest
+
+from phy import ResourceGrid
+from semsim import error_rates, theory
+from semsim.error_rates import ber
+from semsim.runs import load_run
+from semsim.scenario import Propagation
+from semsim.stats import FOUR_SIGMA, proportion_interval
+
+ORDERS = ("bpsk", "qpsk", "qam16", "qam64", "qam256")
+MODULATIONS = (*ORDERS, "qam1024", "psk8")
+SMALL_GRID = ResourceGrid(4, 16, 8, subcarrier_spacing=60e3, pilot_ofdm_symbol_indices=(0, 3))
+
+
+@pytest.fixture
+def small(monkeypatch):
+    """Batches of a few symbols, for what does not depend on their number."""
+    monkeypatch.setattr(error_rates, "FLAT_BATCH", 4)
+    monkeypatch.setattr(error_rates, "FLAT_SYMBOLS", 32)
+    monkeypatch.setattr(error_rates, "GRID_BATCH", 2)
+
+
+@pytest.fixture
+def no_link(small, monkeypatch):
+    """Three bit errors and two symbol errors in every transmission, at no cost: for bookkeeping."""
+
+    def transmissions(key, modulation, fading, noise_var, *, link, batch, num_symbols):
+        return error_rates.Errors(np.full(batch, 3), np.full(batch, 2))
+
+    monkeypatch.setattr(error_rates, "transmissions", transmissions)
+
+
+@pytest.fixture
+def traces(monkeypatch):
+    """A list that grows with every tracing of the program."""
+    seen, original = [], error_rates.random_labels
+
+    def counted(*arguments):
+        seen.append(arguments)
+        return original(*arguments)
+
+    monkeypatch.setattr(error_rates, "random_labels", counted)
+    error_rates.transmissions.clear_cache()
+    return seen
+
+
+@pytest.mark.parametrize(
+    ("channel", "k_db"),
+    [("awgn", None), ("rayleigh", None), ("rician", 0.0), ("rician", 5.0), ("rician", 10.0)],
+)
+def test_every_modulation_meets_theory(channel, k_db):
+    """4 sigma, at points with at least 1,000 errors; fixed keys."""
+    propagation = Propagation(k_db=k_db) if k_db is not None else None
+    found = ber(
+        MODULATIONS, channel, (1.0, 7.0), min_errors=1000, max_bits=2e6, propagation=propagation, seed=1
+    ).rows(FOUR_SIGMA)
+    enough = [row for row in found if row["errors"] >= 1000]
+    assert len(enough) == len(found) == 28
+    for row in enough:
+        rate = {"ber": theory.ber, "ser": theory.ser}[row["metric"]]
+        exact = float(rate(row["modulation"], row["esno_db"], channel, k_db))
+        assert row["low"] < exact < row["high"], row
+
+
+def test_block_fading_meets_theory_with_an_interval_over_blocks():
+    """The mean over fades does not know their coherence; the interval must. Bits of a block share one gain."""
+    row = ber("qam16", "rayleigh-block", [10.0], max_bits=4e6, min_errors=10**9, seed=2).rows(FOUR_SIGMA)[0]
+    assert row["low"] < float(theory.ber("qam16", row["esno_db"], "rayleigh")) < row["high"]
+    apart = proportion_interval(row["errors"], row["trials"], FOUR_SIGMA)
+    assert row["high"] - row["low"] > 5 * (apart.high - apart.low)
+
+
+def test_bits_of_one_faded_symbol_are_not_independent_witnesses():
+    row = ber("qam1024", "rayleigh", [20.0], max_bits=2e6, min_errors=10**9).rows()[0]
+    apart = proportion_interval(row["errors"], row["trials"])
+    assert 1.2 < (row["high"] - row["low"]) / (apart.high - apart.low) < np.sqrt(10)
+
+
+def test_a_sweep_compiles_once_per_plan(small, traces):
+    """5 modulations x 3 channels x 16 SNRs: one program for symbols in a row, one for the grid."""
+    found = ber(ORDERS, ("awgn", "rayleigh-block", "tdl-a"), range(16), max_bits=1, grid=SMALL_GRID)
+    assert len(found.points) == 5 * 3 * 16
+    assert len(traces) == 2
+    ber(
+        ORDERS,
+        ("rician-block", "tdl-a"),
+        [3.3],
+        max_bits=1,
+        grid=SMALL_GRID,
+        seed=9,
+        propagation=Propagation(speed=5.0),
+    )
+    assert len(traces) == 2
+    ber(ORDERS, ("rayleigh", "rician"), [3.3], max_bits=1)  # a gain per symbol is another plan
+    assert len(traces) == 3
+
+
+@pytest.mark.parametrize("demap", ["nearest", "app"])
+def test_the_bank_equals_separate_kernels(small, traces, demap):
+    orders = ("bpsk", "qam16", "qam256") if demap == "nearest" else ("qpsk", "qam16")
+    together = ber(orders, "awgn", (0.0, 8.0), max_bits=1, demap=demap).points
+    apart = [
+        point for name in orders for point in ber(name, "awgn", (0.0, 8.0), max_bits=1, demap=demap).points
+    ]
+    assert together == apart
+    assert len(traces) == len(orders)  # the widest one alone is the bank
+
+
+def test_a_point_without_errors_has_an_upper_bound(small):
+    row = ber("qam16", "awgn", [40.0], max_bits=1).rows()[0]
+    assert (row["errors"], row["trials"], row["low"]) == (0, 512, 0.0)
+    assert row["high"] == pytest.approx(1 - 0.025 ** (1 / 128))  # 128 symbols, whose bits err together
+
+
+def test_a_point_ignores_the_sweep_around_it(small):
+    def rows(*arguments):
+        return {tuple(row.items()) for row in ber(*arguments, max_bits=500, grid=SMALL_GRID).rows()}
+
+    alone = rows("qpsk", "tdl-c", [4.0])
+    assert len(alone) == 2
+    assert alone <= rows(("qam256", "qpsk"), ("tdl-a", "awgn", "tdl-c", "tdl-e"), (9.0, 4.0, 1.0))
+
+
+def test_repeated_names_and_values_are_one_point(no_link):
+    assert len(ber(["qpsk", "qpsk"], ["awgn", "awgn"], [1, 1.0, 1], max_bits=1).rows()) == 2
+
+
+def test_estimation_costs_errors_on_the_very_same_draws(monkeypatch):
+    monkeypatch.setattr(error_rates, "GRID_BATCH", 64)
+    perfect, ls = (
+        ber("qam16", "tdl-a", (5.0, 15.0), csi=csi, max_bits=2e5, min_errors=10**9).rows()
+        for csi in ("perfect", "ls")
+    )
+    for known, estimated in zip(perfect, ls, strict=True):
+        assert known["trials"] == estimated["trials"] and known["esno_db"] == estimated["esno_db"]
+        assert 1.2 < estimated["errors"] / known["errors"] < 2.5  # Sionna's rates: 1.4 to 1.7 in bit errors
+
+
+def test_snr_is_charged_for_pilots_and_prefix_on_the_grid_only(no_link):
+    flat, grid = ber("qam16", ("awgn", "tdl-a"), [10.0], max_bits=1).points
+    assert flat[0]["esno_db"] == pytest.approx(10 + 10 * np.log10(4), abs=1e-6)
+    assert grid[0]["esno_db"] == pytest.approx(
+        flat[0]["esno_db"] - 10 * np.log10(14 / 12 * 78 / 72), abs=1e-6
+    )
+
+
+def test_a_point_stops_at_errors_or_bits_whichever_is_first(no_link):
+    by_errors = ber("qpsk", "awgn", [0.0], min_errors=13).rows()[0]
+    assert (by_errors["stopped"], by_errors["errors"], by_errors["trials"]) == ("errors", 24, 512)
+    by_bits = ber("qpsk", "awgn", [0.0], max_bits=1000).rows()[0]
+    assert (by_bits["stopped"], by_bits["errors"], by_bits["trials"]) == ("trials", 48, 1024)
+
+
+@pytest.mark.parametrize("folder", [None, "run"])
+def test_ctrl_c_between_points_keeps_the_finished_ones(no_link, tmp_path, folder):
+    def progress(text, done, total):
+        if done == 2:
+            raise KeyboardInterrupt
+
+    out = tmp_path / folder if folder else None
+    found = ber("qpsk", "awgn", (0.0, 1.0, 2.0), max_bits=1, out=out, progress=progress)
+    assert found.interrupted
+    assert [row["ebno_db"] for row in found.rows()] == [0.0, 0.0, 1.0, 1.0]
+    if out:
+        assert load_run(out).points == found.points
+
+
+def test_ctrl_c_inside_a_point_keeps_its_finished_batches(no_link, monkeypatch, tmp_path):
+    original = error_rates.batch_key
+
+    def key(seed, draw, batch):
+        if batch == 2:
+            raise KeyboardInterrupt
+        return original(seed, draw, batch)
+
+    monkeypatch.setattr(error_rates, "batch_key", key)
+    found = ber("qpsk", "awgn", [0.0], out=tmp_path)
+    assert found.rows() == load_run(tmp_path).rows()
+    assert (found.rows()[0]["trials"], found.rows()[0]["stopped"]) == (2 * 4 * 32 * 2, "interrupted")
+
+
+def test_progress_and_config(no_link, tmp_path):
+    seen = []
+    ber("qpsk", "awgn", (0.0, 1.0), max_bits=1, out=tmp_path, progress=lambda *line: seen.append(line))
+    assert seen == [("qpsk awgn 0 dB", 0, 2), ("qpsk awgn 1 dB", 1, 2), ("", 2, 2)]
+    config = load_run(tmp_path).config
+    assert config["grid"]["fft_size"] == 72 and config["propagation"]["speed"] == 3.0 and config["seed"] == 0
+
+
+GOOD = {"modulation": ["qam16"], "channel": ["awgn"], "ebno_db": [0.0]}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"modulation": ["qam61"]}, "unknown modulation 'qam61'; did you mean qam1?.*Choices: bpsk, qpsk"),
+        ({"channel": "tdl-f"}, "unknown channel 'tdl-f'; did you mean tdl-.*Choices: awgn"),
+        ({"modulation": []}, "at least one modulation and one channel"),
+        ({"channel": []}, "at least one modulation and one channel"),
+        ({"ebno_db": []}, "ebno_db is empty"),
+        ({"ebno_db": [np.nan]}, "ebno_db must be finite"),
+        ({"min_errors": 0}, "min_errors must be at least 1"),
+        ({"max_bits": np.inf}, "max_bits in"),
+        ({"csi": "ls"}, "csi ls needs pilots, which only the TDL channels have; got awgn"),
+        ({"csi": "genie"}, "csi must be perfect or ls; got 'genie'"),
+        ({"demap": "soft"}, "demap must be nearest or app; got 'soft'"),
+        ({"seed": -1}, "seed must be in"),
+        (
+            {"channel": ["tdl-a"], "propagation": {"delay_spread": 1e-6}},
+            "longer than the cyclic prefix.*shorten the delay",
+        ),
+        ({"propagation": {"delay_spread": -1e-9}}, "delay_spread must be >= 0 s; got -1e-09"),
+        ({"propagation": {"carrier_frequency": 0.0}}, "carrier_frequency must be > 0 Hz"),
+        ({"propagation": {"speed": np.nan}}, "speed must be >= 0 m/s; got nan"),
+        ({"propagation": {"k_db": np.inf}}, "k_db must be a finite number of dB; got inf"),
+    ],
+)
+def test_mistakes_are_said_before_anything_is_compiled_or_written(change, message, monkeypatch, tmp_path):
+    monkeypatch.setattr(error_rates, "transmissions", None)
+    with pytest.raises(ValueError, match=message):
+        if "propagation" in change:
+            change = {**change, "propagation": Propagation(**change["propagation"])}
+        ber(**{**GOOD, **change, "out": tmp_path / "run"})
+    assert list(tmp_path.iterdir()) == []

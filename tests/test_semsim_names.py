@@ -1,0 +1,43 @@
+"""Names and ranges: what a user types."""
+
+import math
+
+import pytest
+
+from semsim.names import check_name, parse_range
+
+
+def test_ranges_include_their_stop_and_keep_the_order_given():
+    assert parse_range("esno_db", ("0:12:2",)) == (0, 2, 4, 6, 8, 10, 12)
+    assert parse_range("esno_db", ("-5:0:2.5", "30", 7)) == (-5, -2.5, 0, 30, 7)
+    assert parse_range("esno_db", ("0:0.3:0.1",)) == (0, 0.1, 0.2, 0.3)
+    assert parse_range("esno_db", ("3", "0:3:3")) == (3, 0)  # each value once
+
+
+@pytest.mark.parametrize(
+    ("tokens", "message"),
+    [
+        ((), "esno_db is empty"),
+        (("12:0:2",), r"reversed: '12:0:2' should run upwards, 0:12:2"),
+        (("0:12:0",), "step of esno_db must be positive"),
+        (("0:12:-1",), "step of esno_db must be positive"),
+        (("0:12",), "numbers or start:stop:step; got '0:12'"),
+        (("ten",), "numbers or start:stop:step; got 'ten'"),
+        (("nan",), "finite"),
+        ((math.inf,), "finite"),
+        (("0:1e9:1",), "use a larger step"),
+    ],
+)
+def test_bad_ranges_say_what_would_do(tokens, message):
+    with pytest.raises(ValueError, match=message):
+        parse_range("esno_db", tokens)
+
+
+def test_unknown_names_get_the_nearest_and_the_choices():
+    assert check_name("channel", "awgn", ("awgn", "tdl-a")) == "awgn"
+    with pytest.raises(
+        ValueError, match=r"unknown channel 'tdla'; did you mean tdl-a\? Choices: awgn, tdl-a"
+    ):
+        check_name("channel", "tdla", ("awgn", "tdl-a"))
+    with pytest.raises(ValueError, match=r"unknown channel 'zzz'\. Choices: awgn, tdl-a"):
+        check_name("channel", "zzz", ("awgn", "tdl-a"))

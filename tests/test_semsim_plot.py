@@ -1,0 +1,163 @@
+"""Figures show what the rows say."""
+
+import numpy as np
+import pytest
+from matplotlib.colors import to_rgba
+
+from semsim import plot, theory
+
+
+def error_row(modulation, channel, ebno_db, value, errors=100, **more):
+    esno_db = ebno_db + {"bpsk": 0.0, "qam16": 6.0206}[modulation]
+    return {
+        "modulation": modulation, "channel": channel, "csi": "perfect", "demap": "nearest", "ebno_db": ebno_db,
+        "esno_db": esno_db, "metric": "ber", "errors": errors, "value": value, "low": value / 2,
+        "high": value * 2 if errors else 3e-8, **more,
+    }  # fmt: skip
+
+
+ROWS = [
+    error_row("qam16", "awgn", 8.0, 1e-2),
+    error_row("qam16", "awgn", 0.0, 1e-1),
+    error_row("qam16", "awgn", 16.0, 0.0, errors=0),
+    error_row("bpsk", "tdl-a", 0.0, 2e-1),
+    error_row("qam16", "tdl-a", 0.0, 3e-1),
+    error_row("qam16", "rician-block", 0.0, 3e-1, k_db=5.0),
+    error_row("qam16", "rician-block", 9.0, 3e-2, k_db=5.0),
+    error_row("qam16", "awgn", 0.0, 0.4) | {"metric": "ser"},
+]
+
+
+def lines(axes, label):
+    return [line for line in axes.get_lines() if line.get_label() == label]
+
+
+def test_an_error_rate_figure_draws_points_in_order_with_bands():
+    figure = plot.error_rate_figure(ROWS)
+    assert [axes.get_title() for axes in figure.axes] == ["awgn", "tdl-a", "rician-block"]
+    (line,) = lines(figure.axes[0], "qam16")
+    np.testing.assert_array_equal(line.get_xydata(), [[0, 1e-1], [8, 1e-2]])
+    band = figure.axes[0].collections[0].get_paths()[0].vertices
+    assert band[:, 1].min() == 0.5e-2 and band[:, 1].max() == 2e-1
+    assert figure.axes[0].get_yscale() == "log"
+    assert figure.axes[0].get_xlabel() == "$E_b/N_0$ (dB)" and figure.axes[0].get_ylabel() == "bit error rate"
+
+
+def test_a_point_without_errors_is_an_open_triangle_at_its_upper_bound():
+    axes = plot.error_rate_figure(ROWS).axes[0]
+    (triangle,) = lines(axes, plot.NO_ERROR)
+    np.testing.assert_array_equal(triangle.get_xydata(), [[16, 3e-8]])
+    assert triangle.get_marker() == "v" and triangle.get_markerfacecolor() == "none"
+    assert triangle.get_linestyle() == "None"
+    assert all(
+        one.get_ylim()[0] < 3e-8 for one in plot.error_rate_figure(ROWS).axes
+    )  # one scale, nothing cut off
+
+
+def test_theory_is_drawn_where_there_is_a_closed_form():
+    awgn, tdl, rician = plot.error_rate_figure(ROWS).axes
+    (line,) = lines(awgn, plot.THEORY)
+    assert line.get_color() == "black"
+    x, y = line.get_xydata().T
+    assert (x[0], x[-1]) == pytest.approx((0, 16))
+    np.testing.assert_allclose(y, theory.ber("qam16", x + 6.0206))
+    assert lines(tdl, plot.THEORY) == []
+    (line,) = lines(rician, plot.THEORY)
+    x, y = line.get_xydata().T
+    np.testing.assert_allclose(y, theory.ber("qam16", x + 6.0206, "rician", 5.0))
+
+
+def test_one_legend_names_every_line_once_and_a_name_has_one_colour():
+    figure = plot.error_rate_figure(ROWS)
+    names = [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
+    assert names == ["qam16", "bpsk", plot.NO_ERROR, plot.THEORY] or names == [
+        "qam16",
+        "bpsk",
+        plot.THEORY,
+        plot.NO_ERROR,
+    ]
+    colours = {to_rgba(line.get_color()) for axes in figure.axes for line in lines(axes, "qam16")}
+    assert len(colours) == 1 and to_rgba(lines(figure.axes[1], "bpsk")[0].get_color()) not in colours
+
+
+def test_lines_are_told_apart_by_run_receiver_and_decision():
+    rows = [
+        error_row("bpsk", "tdl-a", 0.0, 0.1),
+        error_row("bpsk", "tdl-a", 0.0, 0.2, csi="ls"),
+        error_row("bpsk", "tdl-a", 0.0, 0.3, demap="app", run="second"),
+    ]
+    axes = plot.error_rate_figure(rows).axes[0]
+    assert [line.get_label() for line in axes.get_lines()] == ["bpsk", "bpsk ls", "second bpsk app"]
+
+
+def test_the_symbol_error_rate_has_its_own_figure():
+    (axes,) = plot.error_rate_figure(ROWS, "ser").axes
+    np.testing.assert_array_equal(lines(axes, "qam16")[0].get_xydata(), [[0, 0.4]])
+    assert axes.get_ylabel() == "symbol error rate"
+
+
+def quality_row(modulation, channel, esno_db, metric, value, **more):
+    return {
+        "system": "ujscc", "modulation": modulation, "channel": channel, "csi": "perfect", "demap": "nearest",
+        "esno_db": esno_db, "metric": metric, "value": value, "low": value * 0.9, "high": value * 1.1,
+        "cbr": 0.1875, "cbr_payload": 1 / 12, **more,
+    }  # fmt: skip
+
+
+QUALITY = [
+    quality_row(modulation, channel, esno_db, metric, value, **({"errors": 4} if metric == "ser" else {}))
+    for modulation in ("bpsk", "qam16")
+    for channel in ("awgn", "tdl-a")
+    for esno_db in (0.0, 10.0)
+    for metric, value in (("psnr", 20.0 + esno_db), ("ssim", 0.5), ("ser", 1e-6))
+]
+
+
+def test_a_quality_figure_has_a_line_of_panels_for_each_metric():
+    figure = plot.quality_figure(QUALITY)
+    assert [axes.get_ylabel() for axes in figure.axes[::2]] == ["PSNR (dB)", "SSIM", "symbol error rate"]
+    assert [axes.get_title() for axes in figure.axes[:2]] == ["awgn", "tdl-a"]
+    np.testing.assert_array_equal(lines(figure.axes[1], "ujscc qam16")[0].get_xydata(), [[0, 20], [10, 30]])
+    assert [axes.get_yscale() for axes in figure.axes[::2]] == ["linear", "linear", "log"]
+    assert figure.axes[4].get_ylim()[0] < 1e-6
+    names = [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
+    assert names == ["ujscc bpsk", "ujscc qam16"]
+
+
+def test_a_figure_prints_the_ledger_total():
+    assert "0.0833 payload, 0.1875 in all" in plot.quality_figure(QUALITY).get_suptitle()
+
+
+def test_metrics_that_nothing_has_are_left_out():
+    analogue = [row for row in QUALITY if row["metric"] != "ser"]
+    assert len(plot.quality_figure(analogue).axes) == 4
+    with pytest.raises(ValueError, match="nothing to draw: no finished point has ber"):
+        plot.error_rate_figure(QUALITY)
+    with pytest.raises(ValueError, match="no finished point has psnr or ssim or ser"):
+        plot.quality_figure([])
+
+
+def test_a_mosaic_shows_the_pictures_themselves():
+    pictures = np.random.default_rng(0).random((2, 3, 4, 4, 3))
+    figure = plot.mosaic(pictures, ("original", "bpsk", "qpsk"), ("awgn", "tdl-a"))
+    shown = [np.asarray(axes.get_images()[0].get_array()) for axes in figure.axes]
+    np.testing.assert_array_equal(np.reshape(shown, pictures.shape), pictures)
+    assert [axes.get_title() for axes in figure.axes[:3]] == ["original", "bpsk", "qpsk"]
+    assert figure.axes[3].get_ylabel() == "tdl-a"
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.svg"])
+def test_saving(tmp_path, name):
+    path = plot.save(plot.error_rate_figure(ROWS), tmp_path / name)
+    assert path.stat().st_size > 1000
+    assert [one.name for one in tmp_path.iterdir()] == [name]
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [("no/where.png", "cannot write .*no/where.png: No such file"), ("a.pgn", "did you mean png?")],
+)
+def test_a_figure_that_cannot_be_saved(tmp_path, name, message):
+    with pytest.raises(ValueError, match=message):
+        plot.save(plot.error_rate_figure(ROWS), tmp_path / name)
+    assert list(tmp_path.iterdir()) == []

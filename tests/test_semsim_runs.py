@@ -1,0 +1,198 @@
+"""A run on disk: what was finished is kept, what was not is absent, and damage is named."""
+
+import errno
+import json
+import subprocess
+
+import numpy as np
+import pytest
+
+from semsim import runs
+from semsim.runs import RunWriter, load_run, shared_trials
+from semsim.sweep import count_sums, mean_sums
+
+CONFIG = {"command": "ber", "stop": {"metric": "ber", "errors": 5, "trials": 1000}, "row": {"cbr": 0.25}}
+
+
+def point(ebno_db):
+    return {"modulation": "qpsk", "channel": "awgn", "csi": "perfect", "ebno_db": ebno_db}
+
+
+def write(folder, batches=3):
+    with RunWriter(folder, CONFIG) as writer:
+        for value in (0.0, 2.0):
+            for batch in range(batches):
+                writer.append(point(value), batch, {"ber": count_sums(np.array([batch, 1]), 20)})
+    return writer.finish()
+
+
+def rows_file(folder):
+    (path,) = folder.glob("rows-*.jsonl")
+    return path
+
+
+def test_round_trip(tmp_path):
+    made = write(tmp_path / "a" / "b")
+    read = load_run(tmp_path / "a" / "b")
+    assert read.points == made.points and read.rows() == made.rows()
+    assert read.config == json.loads(json.dumps(made.config))
+    first = read.rows()[0]
+    assert (first["errors"], first["trials"], first["cbr"], first["stopped"]) == (6, 120, 0.25, "errors")
+    assert first["value"] == 6 / 120
+
+
+def test_a_run_in_memory_has_the_same_rows(tmp_path):
+    assert write(None).rows() == write(tmp_path).rows()
+    assert write(None).folder is None
+
+
+def test_a_point_not_simulated_is_absent(tmp_path):
+    write(tmp_path)
+    assert [row["ebno_db"] for row in load_run(tmp_path).rows()] == [0.0, 2.0]
+    with RunWriter(None, CONFIG) as writer:
+        assert writer.finish().rows() == []
+
+
+def test_a_point_says_why_it_stopped():
+    with RunWriter(None, CONFIG) as writer:
+        writer.append(point(0.0), 0, {"ber": count_sums(np.array([5]), 20)})
+        writer.append(point(1.0), 0, {"ber": count_sums(np.array([4]), 1000)})
+        writer.append(point(2.0), 0, {"ber": count_sums(np.array([4]), 20)})
+    assert [row["stopped"] for row in writer.finish().rows()] == ["errors", "trials", "interrupted"]
+
+
+def test_every_batch_is_on_disk_when_append_returns(tmp_path):
+    with RunWriter(tmp_path, CONFIG) as writer:
+        for batch in range(3):
+            writer.append(point(0.0), batch, {"ber": count_sums(np.array([1]), 20)})
+            assert load_run(tmp_path).rows()[0]["trials"] == 20 * (batch + 1)
+
+
+@pytest.mark.parametrize("cut", [1, 2, 30, 100])
+def test_a_torn_last_line_is_dropped(tmp_path, cut):
+    write(tmp_path)
+    path = rows_file(tmp_path)
+    path.write_bytes(path.read_bytes()[:-cut])
+    batches = 5 if cut > 1 else 6  # one byte is the newline: the line itself is whole
+    assert sum(row["n"] for row in load_run(tmp_path).rows()) == 2 * batches
+
+
+def test_a_last_line_of_zeros_after_a_power_cut_is_dropped(tmp_path):
+    write(tmp_path)
+    with rows_file(tmp_path).open("ab") as file:
+        file.write(bytes(300))
+    assert sum(row["n"] for row in load_run(tmp_path).rows()) == 12
+
+
+@pytest.mark.parametrize("damage", ["{broken", "7", '{"point": {}}', '{"point": 3, "batch": 0, "sums": {}}'])
+def test_a_damaged_inner_line_is_named(tmp_path, damage):
+    write(tmp_path)
+    path = rows_file(tmp_path)
+    lines = path.read_text().splitlines()
+    lines[1] = damage
+    path.write_text("\n".join(lines) + "\n")
+    with pytest.raises(
+        ValueError, match=r"rows-\d+\.jsonl, line 2 is damaged: restore it or remove the file"
+    ):
+        load_run(tmp_path)
+
+
+def test_writers_on_one_folder_merge_and_a_batch_done_twice_counts_once(tmp_path):
+    write(tmp_path)
+    path = rows_file(tmp_path)
+    lines = path.read_text().splitlines()
+    extra = json.loads(lines[0]) | {"batch": 9}
+    (tmp_path / "rows-other.jsonl").write_text(f"{lines[0]}\n{json.dumps(extra)}\n")
+    assert [row["trials"] for row in load_run(tmp_path).rows()] == [160, 120]
+
+
+@pytest.mark.parametrize("name", ["config.json", "rows-1.jsonl"])
+def test_a_folder_that_holds_a_run_is_refused_and_untouched(tmp_path, name):
+    (tmp_path / name).write_text("mine")
+    with pytest.raises(ValueError, match="already holds a run: choose another folder"):
+        RunWriter(tmp_path, CONFIG)
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [(name, "mine")]
+
+
+def test_a_file_in_place_of_the_folder_is_refused(tmp_path):
+    (tmp_path / "file").write_text("")
+    for folder in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(ValueError, match="cannot write to .*file.*: (File exists|Not a directory)"):
+            RunWriter(folder, CONFIG)
+
+
+def test_a_config_that_cannot_be_written_leaves_nothing(tmp_path, monkeypatch):
+    def full(self, *_):
+        self.touch()
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(type(tmp_path), "write_text", full)
+    with pytest.raises(ValueError, match="cannot write to .*: No space left on device"):
+        RunWriter(tmp_path, CONFIG)
+    assert list(tmp_path.iterdir()) == []
+
+
+class AlmostFull:
+    """A raw file on a disk with room for `room` more bytes."""
+
+    def __init__(self, file, room):
+        self.file, self.room, self.name = file, room, file.name
+
+    def write(self, data):
+        if not self.room:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        written = self.file.write(data[: self.room])
+        self.room -= written
+        return written
+
+    def __getattr__(self, name):
+        return getattr(self.file, name)
+
+
+def test_a_full_disk_is_said_and_keeps_the_earlier_rows_whole(tmp_path):
+    sums = {"ber": count_sums(np.array([1]), 20)}
+    with pytest.raises(OSError, match="No space left") as caught, RunWriter(tmp_path, CONFIG) as writer:
+        writer.append(point(0.0), 0, sums)
+        writer._file = AlmostFull(writer._file, room=50)
+        writer.append(point(0.0), 1, sums)
+    assert caught.value.filename == str(rows_file(tmp_path))
+    assert rows_file(tmp_path).read_bytes().endswith(b"}\n")
+    assert load_run(tmp_path).points == writer.finish().points
+    assert load_run(tmp_path).rows()[0]["trials"] == 20
+
+
+@pytest.mark.parametrize("text", [None, "{", "[]"])
+def test_a_folder_without_a_run_is_said(tmp_path, text):
+    if text:
+        (tmp_path / "config.json").write_text(text)
+    with pytest.raises(ValueError, match="holds no run: config.json is missing or damaged"):
+        load_run(tmp_path)
+
+
+def test_what_shares_a_draw():
+    assert shared_trials({"modulation": "qam64", "channel": "rayleigh"}) == {"ser": 1, "ber": 6}
+    assert shared_trials({"modulation": "qam64", "channel": "rayleigh-block"}) == {}
+    assert shared_trials({"modulation": "qam64", "channel": "tdl-a"}) == {}
+    assert shared_trials({"modulation": "qam64", "channel": "awgn", "system": "ujscc"}) == {"ser": 1}
+    assert shared_trials({"modulation": "qam64", "channel": "tdl-a", "system": "ujscc"}) == {}
+
+
+def test_an_image_metric_has_a_t_interval():
+    with RunWriter(None, {"command": "run"}) as writer:
+        writer.append(
+            {"system": "s", "channel": "awgn"}, 0, {"psnr": mean_sums(np.array([20.0, 22.0, 27.0]))}
+        )
+    (row,) = writer.finish().rows()
+    assert row["n"] == 3 and row["value"] == 23 and "stopped" not in row
+    assert row["high"] - 23 == pytest.approx(4.302653 * np.std([20, 22, 27], ddof=1) / np.sqrt(3), rel=1e-6)
+
+
+def test_the_state_of_the_code_is_recorded(monkeypatch):
+    found = runs.environment()
+    assert found["versions"]["jax"].count(".") >= 2 and found["devices"]
+
+    def nothing(*_, **__):
+        return subprocess.CompletedProcess([], 128, "", "fatal")
+
+    monkeypatch.setattr(subprocess, "run", nothing)
+    assert runs.environment()["git"] is None  # no commit, no git, or a stranger's checkout

@@ -1,0 +1,244 @@
+"""Images over a sweep: one compilation, points that ignore each other, draws in common, honest bookkeeping."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from models import UJSCCConfig
+from phy import ResourceGrid
+from semsim import simulation
+from semsim.data import from_array
+from semsim.link import Link
+from semsim.metrics import psnr
+from semsim.runs import load_run
+from semsim.scenario import Propagation, grid_fading
+from semsim.simulation import reconstruct, run
+from semsim.sweep import batch_key, draw_id
+from semsim.systems import SYSTEMS, Delivered, Point, ujscc
+
+CODEC = ujscc.build(UJSCCConfig(image_size=16, width=8, encoder_blocks=1, decoder_blocks=1))
+GRID = ResourceGrid(6, 16, 8, subcarrier_spacing=60e3, pilot_ofdm_symbol_indices=(1, 4))
+PIXELS = np.random.default_rng(0).integers(0, 256, (8, 16, 16, 3), np.uint8)
+IMAGES = from_array(PIXELS[:5])
+ARGUMENTS = {"codec": CODEC, "grid": GRID}
+
+
+@pytest.fixture(autouse=True)
+def four_images_a_batch(monkeypatch):
+    monkeypatch.setattr(simulation, "BATCH", 4)
+
+
+def values(found):
+    return {tuple(row.items()) for row in found.rows()}
+
+
+def test_a_sweep_compiles_once_and_a_point_ignores_it(monkeypatch):
+    """Every order and `auto`, 3 channels, 16 SNRs; then one of those points alone."""
+    seen, system = [], SYSTEMS["ujscc"]
+
+    def counted(*arguments):
+        seen.append(arguments)
+        return system.transmit(*arguments)
+
+    monkeypatch.setitem(SYSTEMS, "ujscc", replace(system, transmit=counted))
+    alone = run("ujscc", IMAGES, "qam64", "tdl-a", [14.0], **ARGUMENTS)
+    once, compiled = len(seen), simulation.scores._cache_size()
+    orders = (*ujscc.ORDERS, "auto")
+    found = run("ujscc", IMAGES, orders, ("awgn", "rayleigh-block", "tdl-a"), range(16), **ARGUMENTS)
+    assert (len(seen), simulation.scores._cache_size()) == (once, compiled)
+    assert len(found.points) == 6 * 3 * 16
+    assert len(values(alone)) == 3 and values(alone) <= values(found)
+
+
+def test_rows_say_what_was_measured(tmp_path):
+    found = run("ujscc", IMAGES, "qpsk", "awgn", [6.0], title="mine", out=tmp_path, **ARGUMENTS)
+    rows = {row["metric"]: row for row in found.rows()}
+    assert set(rows) == {"psnr", "ssim", "ser"}
+    for row in rows.values():
+        assert (row["system"], row["modulation"], row["channel"], row["esno_db"], row["n"]) == (
+            "ujscc", "qpsk", "awgn", 6.0, 5,
+        )  # fmt: skip
+        assert row["cbr_payload"] == 64 / 768
+        assert row["cbr"] == pytest.approx((6 * 16 * 1.5) / 768)  # 64 data, 32 pilots, half as much prefix
+        assert row["low"] <= row["value"] <= row["high"]
+    assert rows["ser"]["trials"] == 5 * 64
+    assert load_run(tmp_path).rows() == found.rows()
+    config = load_run(tmp_path).config
+    assert (config["title"], config["data"]["images"], config["grid"]["fft_size"]) == ("mine", 5, 16)
+    assert len(config["weights"]["sha256"]) == 16
+
+
+@pytest.mark.parametrize("kind", ["uint8", "float32"])
+def test_the_last_batch_counts_its_own_images_and_no_padding(kind):
+    """Images 4.. of the set are one batch, whatever fills it up: against each image sent by hand."""
+    pixels = PIXELS if kind == "uint8" else PIXELS.astype(np.float32) / 255
+    point = Point(jnp.int32(2), grid_fading("awgn", Propagation(), GRID), jnp.float32(0.01))
+    key = batch_key(0, draw_id({"channel": "awgn"}, 20.0), 1)
+    graph, state = nnx.split(CODEC)
+    whole = simulation.scores(
+        state, jnp.asarray(pixels[4:]), key, point,
+        system=SYSTEMS["ujscc"], graph=graph, link=Link(GRID), realizations=1,
+    )  # fmt: skip
+    found = [
+        dict(run("ujscc", from_array(pixels[:count]), "qam16", "awgn", [20.0], **ARGUMENTS).points[0][1])
+        for count in (4, 5, 7)
+    ]
+    for parts, extra in zip(found[1:], (1, 3), strict=True):
+        assert parts["psnr"]["n"] == 4 + extra
+        np.testing.assert_allclose(
+            parts["psnr"]["sum"] - found[0]["psnr"]["sum"], np.sum(whole.psnr[:extra]), rtol=1e-5
+        )
+        assert parts["ser"]["errors"] - found[0]["ser"]["errors"] == np.sum(whole.symbol_errors[:extra])
+
+
+def test_realizations_are_independent_draws_averaged_per_image():
+    found = run(
+        "ujscc", from_array(PIXELS[:4]), "qam16", "rayleigh-block", [10.0], realizations=3, **ARGUMENTS
+    ).points
+    ((_, sums),) = found
+    fading = grid_fading("rayleigh-block", Propagation(), GRID)
+    point = Point(jnp.int32(2), fading, jnp.float32(0.1))
+    key = batch_key(0, draw_id({"channel": "rayleigh-block"}, 10.0), 0)
+    images = jnp.asarray(PIXELS[:4] / np.float32(255))
+
+    @jax.jit
+    def send(key):
+        return ujscc.transmit(CODEC, images, key, Link(GRID), point)
+
+    each = [send(jax.random.fold_in(key, draw)) for draw in range(3)]
+    quality = np.array([psnr(one.images, images) for one in each], np.float64)
+    assert np.std(quality, axis=0).min() > 0
+    np.testing.assert_allclose(sums["psnr"]["sum"], quality.mean(axis=0).sum(), rtol=1e-5)
+    np.testing.assert_allclose(sums["psnr"]["sum_sq"], (quality.mean(axis=0) ** 2).sum(), rtol=1e-5)
+    assert sums["ser"]["errors"] == sum(int(one.symbol_errors.sum()) for one in each)
+    assert sums["ser"]["trials"] == 4 * 64 * 3 and sums["ser"]["blocks"] == 4
+
+
+@pytest.fixture
+def fake(monkeypatch):
+    """A system that delivers every image as it was: for bookkeeping."""
+
+    def transmit(codec, images, key, link, point):
+        return Delivered(images, jnp.zeros(len(images), jnp.int32), None)
+
+    monkeypatch.setitem(SYSTEMS, "ujscc", replace(SYSTEMS["ujscc"], transmit=transmit))
+
+
+def test_draws_are_common_to_modulations_and_receivers_and_to_nothing_else(fake, monkeypatch):
+    draws = []
+    monkeypatch.setattr(simulation, "batch_key", lambda *words: draws.append(words) or batch_key(*words))
+    for arguments in ({}, {"csi": "ls"}, {"demap": "app"}):
+        run(
+            "ujscc",
+            IMAGES,
+            ("bpsk", "qam256", "auto"),
+            ("awgn", "tdl-a"),
+            (3.0, 4.0),
+            **arguments,
+            **ARGUMENTS,
+        )
+    assert len(draws) == 3 * 3 * 2 * 2 * 2 and len(set(draws)) == 2 * 2 * 2  # channel x SNR x batch
+
+
+def test_a_system_that_detects_nothing_has_no_symbol_error_rate(fake):
+    rows = run("ujscc", IMAGES, "bpsk", "awgn", [3.0], **ARGUMENTS).rows()
+    assert [(row["metric"], row["value"]) for row in rows] == [
+        ("psnr", pytest.approx(100)),
+        ("ssim", pytest.approx(1)),
+    ]
+
+
+def test_ctrl_c_keeps_the_finished_batches(fake, tmp_path):
+    seen = []
+
+    def progress(text, done, total):
+        seen.append((done, total))
+        if done == 3:
+            raise KeyboardInterrupt
+
+    found = run(
+        "ujscc", IMAGES, "bpsk", "awgn", (0.0, 5.0, 9.0), out=tmp_path, progress=progress, **ARGUMENTS
+    )
+    assert seen == [(0, 6), (1, 6), (2, 6), (3, 6)] and found.interrupted
+    assert [(row["esno_db"], row["n"]) for row in found.rows() if row["metric"] == "psnr"] == [
+        (0.0, 5),
+        (5.0, 4),
+    ]
+    assert load_run(tmp_path).points == found.points
+
+
+def test_a_metric_that_is_not_finite_stops_the_run_and_names_the_point(monkeypatch, tmp_path):
+    def transmit(codec, images, key, link, point):
+        spoilt = jnp.where(point.noise_var < 0.5, jnp.nan, images)
+        return Delivered(spoilt, jnp.zeros(len(images), jnp.int32), None)
+
+    monkeypatch.setitem(SYSTEMS, "ujscc", replace(SYSTEMS["ujscc"], transmit=transmit))
+    with pytest.raises(FloatingPointError, match="not finite at .*'esno_db': 5.0.*what was finished is in"):
+        run("ujscc", IMAGES, "bpsk", "awgn", (0.0, 5.0), out=tmp_path, **ARGUMENTS)
+    assert {row["esno_db"] for row in load_run(tmp_path).rows()} == {0.0}
+
+
+def test_reconstruct_is_the_first_realisation_of_a_run(monkeypatch):
+    """`run` folds in the number of the realisation, `reconstruct` does too: the pictures belong to the figures."""
+    monkeypatch.setitem(SYSTEMS, "ujscc", replace(SYSTEMS["ujscc"], grid=GRID))
+    pictures = reconstruct("ujscc", PIXELS[:4], "qam16", "tdl-a", 12.0, codec=CODEC)
+    ((_, sums),) = run("ujscc", from_array(PIXELS[:4]), "qam16", "tdl-a", [12.0], **ARGUMENTS).points
+    assert sums["ser"]["errors"] == int(np.sum(pictures.symbol_errors))
+    quality = np.asarray(psnr(pictures.images, jnp.asarray(PIXELS[:4] / np.float32(255))))
+    np.testing.assert_allclose(sums["psnr"]["sum"], quality.sum(), rtol=1e-5)
+
+
+def test_a_system_without_weights_says_so(monkeypatch):
+    for missing in (None, Path("nowhere")):
+        monkeypatch.setitem(SYSTEMS, "ujscc", replace(SYSTEMS["ujscc"], checkpoint=missing))
+        with pytest.raises(ValueError, match="no weights of ujscc ship with this version: train them"):
+            run("ujscc", IMAGES, "bpsk", "awgn", [0.0])
+
+
+GOOD = {
+    "system": "ujscc",
+    "images": IMAGES,
+    "modulation": "qpsk",
+    "channel": "awgn",
+    "esno_db": [1.0],
+    **ARGUMENTS,
+}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"system": "ujsc"}, "unknown system 'ujsc'; did you mean ujscc"),
+        ({"modulation": "qam1024"}, "unknown modulation of ujscc 'qam1024'"),
+        ({"modulation": []}, "at least one modulation and one channel"),
+        ({"channel": "tdl-z"}, "unknown channel 'tdl-z'; did you mean tdl-"),
+        ({"channel": "rayleigh"}, "rayleigh fades as rayleigh-block"),
+        ({"esno_db": []}, "esno_db is empty"),
+        ({"esno_db": [np.inf]}, "esno_db must be finite"),
+        ({"realizations": 0}, "realizations must be at least 1"),
+        ({"seed": 2**32}, "seed must be in"),
+        ({"csi": "genie"}, "csi must be perfect or ls"),
+        (
+            {"grid": ResourceGrid(2, 16, 8)},
+            "the grid holds 32 data symbols; the payload has 64: use a larger grid",
+        ),
+        (
+            {"images": from_array(np.zeros((2, 8, 16, 3), np.uint8))},
+            "takes images of 16 x 16; got 8 x 16: cut them",
+        ),
+        (
+            {"codec": None, "checkpoint": Path("nowhere.safetensors")},
+            "there is no checkpoint at nowhere.safetensors",
+        ),
+    ],
+)
+def test_mistakes_are_said_before_anything_is_compiled_or_written(change, message, monkeypatch, tmp_path):
+    monkeypatch.setattr(simulation, "scores", None)
+    with pytest.raises(ValueError, match=message):
+        run(**{**GOOD, **change, "out": tmp_path / "run"})
+    assert list(tmp_path.iterdir()) == []

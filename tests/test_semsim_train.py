@@ -1,0 +1,191 @@
+"""Training: reproducible from seed and step, resumable to the same end, and it stops when it goes wrong."""
+
+import json
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from semsim.checkpoint import named_arrays, read_metadata
+from semsim.recipe import Recipe, batch_indices
+from semsim.train import fit
+
+IMAGES = np.random.default_rng(1).integers(0, 256, (11, 4, 4, 3), np.uint8)
+RECIPE = Recipe(
+    steps=12, batch=4, learning_rate=0.05, warmup=2, log_every=3, upkeep_every=2, checkpoint_every=4
+)
+
+
+class Tiny(nnx.Module):
+    """A linear autoencoder of 4 numbers that counts how often it was trained."""
+
+    def __init__(self):
+        rngs = nnx.Rngs(0)
+        self.down, self.up = nnx.Linear(48, 4, rngs=rngs), nnx.Linear(4, 48, rngs=rngs)
+        self.calls = nnx.BatchStat(jnp.zeros(()))
+
+
+def loss(module, images, key):
+    module.calls[...] = module.calls[...] + 1
+    x = images.reshape(images.shape[0], -1)
+    noise = 0.01 * jax.random.normal(key, x.shape)
+    mse = jnp.mean((module.up(module.down(x)) + noise - x) ** 2)
+    return mse, {"calls": module.calls[...]}
+
+
+def upkeep(module, images, key):
+    module.up.bias[...] = module.up.bias[...] + 1e-3 * jax.random.normal(key, (48,))
+    return {"revived": jnp.sum(images > 0.5)}
+
+
+def train(out, recipe=RECIPE, images=IMAGES, loss=loss, **arguments):
+    module = Tiny()
+    fit(module, images, recipe, loss, out, upkeep=upkeep, metadata={"system": "tiny"}, **arguments)
+    return named_arrays(module)
+
+
+def same(left, right):
+    assert left.keys() == right.keys()
+    for name in left:
+        np.testing.assert_array_equal(left[name], right[name], err_msg=name)
+
+
+def log(out):
+    return [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
+
+
+def stop_at(step, error):
+    def report(line):
+        if line["step"] == step:
+            raise error
+
+    return report
+
+
+def test_it_learns_four_images_by_heart(tmp_path):
+    recipe = replace(RECIPE, steps=300, flip=False, log_every=100, checkpoint_every=300)
+    train(tmp_path, recipe, IMAGES[:4])
+    lines = log(tmp_path)
+    assert [line["step"] for line in lines] == [100, 200, 300]
+    assert lines[-1]["loss"] < np.var(IMAGES / 255) / 20
+    assert read_metadata(tmp_path / "weights.safetensors") == {"system": "tiny", "step": 300}
+
+
+@pytest.mark.parametrize(
+    ("step", "error", "kept"),
+    [(6, KeyboardInterrupt(), 6), (9, RuntimeError("killed"), 8), (3, RuntimeError("killed"), 0)],
+)
+def test_resuming_ends_where_an_uninterrupted_run_ends(tmp_path, step, error, kept):
+    """Ctrl-C saves its step; a killed run goes back to its last checkpoint, or to the beginning, and rewrites its log."""
+    whole = train(tmp_path / "whole")
+    with pytest.raises(type(error)):
+        train(tmp_path / "parts", report=stop_at(step, error))
+    saved = [int(path.name) for path in (tmp_path / "parts" / "state").iterdir() if path.name.isdigit()]
+    assert max(saved, default=0) == kept
+    same(train(tmp_path / "parts", resume=True), whole)
+    timeless = [
+        [
+            {name: value for name, value in line.items() if name in ("step", "loss", "calls")}
+            for line in log(tmp_path / part)
+        ]
+        for part in ("whole", "parts")
+    ]
+    assert timeless[0] == timeless[1]
+    same(train(tmp_path / "parts", resume=True), whole)  # resuming what is finished changes nothing
+
+
+def test_a_loss_that_is_not_finite_names_its_step_and_keeps_the_last_good_state(tmp_path):
+    def spoilt(module, images, key):
+        value, found = loss(module, images, key)
+        return jnp.where(module.calls[...] == 7, jnp.nan, value), found
+
+    recipe = replace(RECIPE, log_every=6, checkpoint_every=2)
+    with pytest.raises(FloatingPointError, match="the loss is nan at step 7; the last good state is in"):
+        train(tmp_path, recipe, loss=spoilt)
+    assert read_metadata(tmp_path / "weights.safetensors")["step"] == 6
+    assert [line["step"] for line in log(tmp_path)] == [6]
+
+
+def test_parameters_that_are_not_finite_are_not_saved(tmp_path):
+    def spoilt(module, images, key):
+        value, found = loss(module, images, key)
+        return value + jnp.sqrt(
+            0 * jnp.sum(module.up.bias[...])
+        ), found  # finite, with a gradient that is not
+
+    with pytest.raises(FloatingPointError, match="parameters are not finite after step 1;"):
+        train(tmp_path, replace(RECIPE, checkpoint_every=1), loss=spoilt)
+    assert not (tmp_path / "weights.safetensors").exists()
+
+
+def test_a_finished_folder_is_not_overwritten_and_another_recipe_not_resumed(tmp_path):
+    recipe = replace(RECIPE, steps=1)
+    before = train(tmp_path, recipe)
+    with pytest.raises(
+        ValueError, match="already holds a training run: add --resume to continue it, or choose another"
+    ):
+        train(tmp_path, recipe)
+    with pytest.raises(
+        ValueError, match=r"another recipe \(steps 1 -> 2, learning_rate 0.05 -> 0.1\): resume with the same"
+    ):
+        train(tmp_path, replace(recipe, steps=2, learning_rate=0.1), resume=True)
+    with pytest.raises(ValueError, match=r"another recipe \(images 11, crc32 .* -> 10, crc32"):
+        train(tmp_path, recipe, IMAGES[1:], resume=True)
+    same(train(tmp_path, recipe, resume=True), before)
+
+
+def test_impossible_requests_write_nothing(tmp_path):
+    out = tmp_path / "run"
+    with pytest.raises(ValueError, match="a batch of 4 needs at least as many images; got 3"):
+        train(out, images=IMAGES[:3])
+    with pytest.raises(ValueError, match=r"training images are uint8 \[n, h, w, 3\]; got float32"):
+        train(out, images=IMAGES.astype(np.float32))
+    assert not out.exists()
+    out.write_text("a file")
+    with pytest.raises(ValueError, match="cannot write to .*: File exists"):
+        train(out)
+
+
+def test_an_epoch_shows_each_image_at_most_once_and_the_next_in_another_order():
+    steps = [batch_indices(11, RECIPE, step) for step in range(4)]
+    first, second = np.concatenate(steps[:2]), np.concatenate(steps[2:])
+    assert len(set(first)) == len(first) == 8 and first.max() < 11
+    assert len(set(second)) == 8 and list(first) != list(second)
+    whole = np.concatenate([batch_indices(12, RECIPE, step) for step in range(3)])
+    assert sorted(whole) == list(range(12))
+    np.testing.assert_array_equal(steps[1], batch_indices(11, RECIPE, 1))
+    assert list(steps[0]) != list(batch_indices(11, replace(RECIPE, seed=1), 0))
+
+
+def test_the_cosine_schedule_rises_and_falls_to_zero():
+    rate = Recipe(steps=110, batch=1, learning_rate=2e-3, warmup=10).learning_rates()
+    steps = np.array([0, 5, 10, 35, 60, 110])
+    expected = [0, 1e-3, 2e-3, 2e-3 * (1 + np.cos(np.pi / 4)) / 2, 1e-3, 0]
+    np.testing.assert_allclose([rate(step) for step in steps], expected, rtol=1e-5, atol=1e-9)
+
+
+def test_the_step_schedule_halves_at_equal_distances():
+    rate = Recipe(
+        steps=60, batch=1, learning_rate=1.0, warmup=4, schedule="step", halvings=2
+    ).learning_rates()
+    found = [float(rate(step)) for step in (0, 2, 4, 18, 22, 38, 42, 59)]
+    assert found == [0, 0.5, 1, 1, 0.5, 0.5, 0.25, 0.25]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"steps": 0}, "steps, batch and the three intervals must be positive"),
+        ({"checkpoint_every": 0}, "steps, batch and the three intervals must be positive"),
+        ({"schedule": "linear"}, "schedule must be 'cosine' or 'step'; got 'linear'"),
+        ({"learning_rate": 0.0}, "learning_rate must be positive"),
+        ({"warmup": -1}, "warmup, halvings and weight_decay not negative"),
+        ({"seed": -1}, "seed must be in"),
+    ],
+)
+def test_numbers_that_make_no_recipe(change, message):
+    with pytest.raises(ValueError, match=message):
+        replace(RECIPE, **change)
