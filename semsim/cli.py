@@ -2,29 +2,17 @@
 
 import functools
 import io
-import json
-import math
 import re
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, redirect_stderr
+from collections.abc import Callable, Sequence
+from contextlib import redirect_stderr
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
 from flax import nnx
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
-from rich.table import Table
 
 import channels
 import models
@@ -37,16 +25,15 @@ from semsim import error_rates, plot, simulation
 from semsim.info import info as describe
 from semsim.link import Csi, Demap
 from semsim.names import check_name, parse_range
-from semsim.runs import Run, load_run
+from semsim.runs import load_run
 from semsim.scenario import Propagation
 from semsim.systems import SYSTEMS
+from semsim.terminal import console, dumps, plain, progress_bar, say_if_interrupted, show
 from semsim.train import Recipe, fit
 
 Words = tuple[str, ...]
 Flat = Annotated[Propagation, tyro.conf.arg(name="")]
 """Options of the channel without a prefix: --delay-spread, --speed, ..."""
-
-console = Console(stderr=True)
 
 
 def ber(
@@ -77,15 +64,15 @@ def ber(
         out: run folder to write.
         json: one JSON object a line on stdout, and nothing else there.
     """
-    with _progress(json) as progress:
+    with progress_bar(json) as progress:
         run = error_rates.ber(
             modulation, channel, parse_range("ebno_db", ebno_db), csi=csi, demap=demap, min_errors=min_errors,
             max_bits=max_bits, propagation=propagation, grid=grid, seed=seed, out=out, progress=progress,
         )  # fmt: skip
-    _show(run, json, ("modulation", "channel", "csi", "ebno_db", "esno_db", "metric", "errors", "trials"))
+    show(run, json, ("modulation", "channel", "csi", "ebno_db", "esno_db", "metric", "errors", "trials"))
     if out is not None and run.points:
         plot.save(plot.error_rate_figure(run.rows()), out / "ber.png")
-    _end(run)
+    say_if_interrupted(run)
 
 
 def run(
@@ -130,15 +117,15 @@ def run(
         data, size=None if tile else size, tile=size if tile else None, limit=limit, on_bad=on_bad
     )
     names = modulation if modulation is not None else tuple(m for m in chosen.modulations if m != "auto")
-    with _progress(json) as progress:
+    with progress_bar(json) as progress:
         found = simulation.run(
             system, images, names, channel, parse_range("esno_db", esno_db), checkpoint=checkpoint,
             realizations=realizations, csi=csi, demap=demap, propagation=propagation, seed=seed, out=out, progress=progress,
         )  # fmt: skip
-    _show(found, json, ("system", "modulation", "channel", "esno_db", "metric", "n", "cbr", "cbr_payload"))
+    show(found, json, ("system", "modulation", "channel", "esno_db", "metric", "n", "cbr", "cbr_payload"))
     if out is not None and found.points:
         plot.save(plot.quality_figure(found.rows()), out / "quality.png")
-    _end(found)
+    say_if_interrupted(found)
 
 
 def demo(out: Path = Path("runs/demo"), images: int = 128, seed: int = 0) -> None:
@@ -148,10 +135,10 @@ def demo(out: Path = Path("runs/demo"), images: int = 128, seed: int = 0) -> Non
         out: run folder to write; one that this command wrote before is replaced.
         images: patches of 32 x 32 per point.
     """
-    with _progress(quiet=False) as progress:
+    with progress_bar(quiet=False) as progress:
         found = demo_job.demo(out, images, seed, progress)
-    _show(found, False, ("system", "modulation", "channel", "esno_db", "metric", "n", "cbr", "cbr_payload"))
-    _end(found)
+    show(found, False, ("system", "modulation", "channel", "esno_db", "metric", "n", "cbr", "cbr_payload"))
+    say_if_interrupted(found)
     console.print(f"Figure, sample pictures and rows are in {out}")
 
 
@@ -248,15 +235,15 @@ def info(json: bool = False) -> None:
     """
     found = describe()
     if json:
-        print(_dumps(found))
+        print(dumps(found))
         return
     for name, value in found.items():
         if isinstance(value, dict):
             print(f"{name}:")
             for key, entry in value.items():
-                print(f"  {key}: {_plain(entry)}")
+                print(f"  {key}: {plain(entry)}")
         else:
-            print(f"{name}: {_plain(value)}")
+            print(f"{name}: {plain(value)}")
 
 
 COMMANDS: dict[str, Callable[..., None]] = {
@@ -317,65 +304,6 @@ def _deferred(command: Callable[..., None]) -> Callable[..., Callable[[], None]]
         return functools.partial(command, *values, **named)
 
     return bind
-
-
-def _show(found: Run, as_json: bool, columns: tuple[str, ...]) -> None:
-    rows = found.rows()
-    if as_json:
-        for row in rows:
-            print(_dumps(row), flush=True)
-        return
-    same = {name: rows[0][name] for name in columns if rows and len({row[name] for row in rows}) == 1}
-    caption = ", ".join(f"{name} {_plain(value)}" for name, value in same.items())
-    shown = [name for name in columns if name not in same]
-    table = Table(*shown, "value", "95 % interval", caption=caption)
-    for row in rows:
-        interval = f"{row['low']:.4g} .. {row['high']:.4g}"
-        table.add_row(*(_plain(row[name]) for name in shown), f"{row['value']:.4g}", interval)
-    Console().print(table)
-
-
-def _end(found: Run) -> None:
-    """After Ctrl-C says what is kept and ends with status 130."""
-    if found.interrupted:
-        where = f"in {found.folder}" if found.folder else "shown above"
-        print(f"semsim: stopped; the points and batches that were finished are {where}", file=sys.stderr)
-        raise SystemExit(130)
-
-
-def _dumps(value: object) -> str:
-    """JSON; what it cannot say, such as the infinite interval of a single value, is null."""
-    return json.dumps(_finite(value), allow_nan=False)
-
-
-def _finite(value: object) -> object:
-    if isinstance(value, dict):
-        return {key: _finite(entry) for key, entry in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(entry) for entry in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _plain(value: object) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)
-
-
-@contextmanager
-def _progress(quiet: bool) -> Iterator[Callable[[str, int, int], None]]:
-    """A bar on stderr; none with --json or when stderr is not a terminal."""
-    if quiet or not console.is_terminal:
-        yield lambda text, done, total: None
-        return
-    layout = (
-        TextColumn("{task.description:32}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*layout, console=console) as bar:
-        task = bar.add_task("compiling")
-        yield lambda text, done, total: bar.update(task, description=text, completed=done, total=total)
 
 
 if __name__ == "__main__":
