@@ -20,7 +20,8 @@ from models.vq import Quantised, VectorQuantizer
 PATCH = 4  # one grid position per 4 x 4 pixels: all the work is done on that grid
 OUTPUT_GAIN = 0.1
 """Adam moves every weight by the learning rate, whatever its gradient; summed over the thousand inputs of a pixel, that
-shakes the image by more than the error to be learned. The factor shrinks the shake (3 dB and more after 12,000 images)."""
+may shake the image by more than the error to be learned. Tried once, together with a norm momentum of 0.9 for 0.97: 18.6 ->
+23.3 dB for 256-QAM alone after 250 steps. The two changes were not separated."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ class Encoder(nnx.Module):
     """Image [b, h, w, 3] in [0, 1] -> vectors [b, n, d].
 
     A linear path from the pixels of each patch runs beside the blocks: transform coding is learned at once, and the blocks
-    learn what it lacks (over 1 dB at 16-QAM and above after 20,000 images).
+    learn what it lacks (about 1 dB at 16-QAM and above after 20,000 images, one run each, with an earlier quantiser).
     """
 
     def __init__(self, config: UJSCCConfig, *, rngs: nnx.Rngs):
