@@ -8,9 +8,12 @@ from channels.base import Received as Received
 from channels.base import awgn as awgn
 from channels.base import transmit as transmit
 from channels.flat import Flat as Flat
+from channels.flat import linear_k_factor as linear_k_factor
 from channels.flat import no_fading as no_fading
 from channels.flat import rayleigh as rayleigh
 from channels.flat import rician as rician
+from channels.generators import GENERATORS as GENERATORS
+from channels.generators import random_key as random_key
 from channels.grid_fading import GridFading as GridFading
 from channels.grid_fading import grid_awgn as grid_awgn
 from channels.grid_fading import grid_rayleigh as grid_rayleigh
@@ -18,6 +21,8 @@ from channels.grid_fading import grid_rician as grid_rician
 from channels.grid_fading import pad as pad
 from channels.grid_fading import tapped as tapped
 from channels.grid_fading import tdl as tdl
+from channels.random import complex_normal as complex_normal
+from channels.random import uniform_words as uniform_words
 from channels.tdl import TDL_MODELS as TDL_MODELS
 from channels.tdl import DelayProfile as DelayProfile
 from channels.tdl import tdl_profile as tdl_profile

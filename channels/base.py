@@ -17,6 +17,8 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 from jaxtyping import Array, Complex, PRNGKeyArray
 
+from channels.random import complex_normal
+
 
 class Received(NamedTuple):
     """y = gain * x + noise."""
@@ -58,7 +60,7 @@ def awgn(key: PRNGKeyArray, x: Complex[Array, "..."], noise_var: ArrayLike) -> C
     negative one gives NaN). TypeError if `x` is not complex. Consumes `key`.
     """
     _require_complex(x)
-    noise = jax.random.normal(key, x.shape, x.dtype)  # CN(0, 1): total variance 1
+    noise = complex_normal(key, x.shape).astype(x.dtype)  # CN(0, 1): total variance 1
     return x + jnp.sqrt(jnp.asarray(noise_var, x.real.dtype)) * noise
 
 

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Complex, PRNGKeyArray
 
 from channels.base import Fading
+from channels.random import complex_normal
 
 
 @jax.tree_util.register_dataclass
@@ -44,7 +45,7 @@ class Flat(Fading):
         scattered_power = 1 / (1 + jnp.asarray(self.k_factor, jnp.float32))
         # 1 - 1/(1 + K), not K/(1 + K): the latter is NaN at K = inf.
         specular = jnp.sqrt(1 - scattered_power)
-        gain = specular + jnp.sqrt(scattered_power) * jax.random.normal(key, (*batch, blocks), jnp.complex64)
+        gain = specular + jnp.sqrt(scattered_power) * complex_normal(key, (*batch, blocks))
         if not self.coherence or self.coherence == 1:
             return gain
         return _repeat(gain, self.coherence)

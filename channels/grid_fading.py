@@ -20,6 +20,7 @@ from jaxtyping import Array, Complex, Float, PRNGKeyArray
 from channels.base import Fading
 from channels.doppler import doppler_of_speed, jakes_factor
 from channels.flat import linear_k_factor
+from channels.random import complex_normal
 from channels.tdl import DelayProfile, tdl_profile
 
 MAX_TAPS = 24  # of TDL-C, the longest table; every member is padded to it
@@ -58,7 +59,8 @@ class GridFading(Fading):
 
         # A key per component, not one draw of [R, ...]: a component stays the same under every padded rank.
         keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key_scattered, jnp.arange(rank))
-        g = jax.vmap(lambda k: jax.random.normal(k, (size, 2 * taps), jnp.float32))(keys) * math.sqrt(0.5)
+        g = jax.vmap(lambda k: complex_normal(k, (size, taps)))(keys)
+        g = jnp.concatenate([g.real, g.imag], axis=-1)
 
         # Two real matrix products on [real | imaginary] halves are faster than one complex product on CPU.
         # HIGHEST, because a GPU or TPU would otherwise round the operands to ten or eight bits.

@@ -4,9 +4,8 @@ A QAM is the product of two Gray PAMs, so everything costs O(sqrt M). Side lengt
 modulation order is data, like the SNR, and may even differ from one realisation to the next.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TypeVar, final
+from typing import final
 
 import jax
 import jax.numpy as jnp
@@ -14,12 +13,11 @@ import numpy as np
 from jaxtyping import Array, Complex, Float, Int
 
 from phy.base import Modulation, check_method
+from phy.pam import Whole, amplitude, label_of_position, nearest_position, side_llrs, side_posterior
 from phy.shapes import broadcastable
 
 LARGEST_BITS = 16
 """The bit tricks below hold labels of up to 16 bits."""
-Whole = TypeVar("Whole", Array, np.ndarray)
-_NEVER = -1e38  # log-likelihood of a padded level: finite, so that differences and gradients stay finite
 _SMALLEST_NOISE = 1e-30
 
 
@@ -44,16 +42,16 @@ class Qam(Modulation):
         odd = self._odd(labels.ndim)
         low, high = every_second_bit(labels), every_second_bit(labels >> 1)
         scale = _scale(bits_i, bits_q, np.dtype(np.float32))
-        i = _amplitude(jnp.where(odd, low, high), bits_i) * scale
-        q = _amplitude(jnp.where(odd, high, low), bits_q) * scale
+        i = amplitude(jnp.where(odd, low, high), bits_i) * scale
+        q = amplitude(jnp.where(odd, high, low), bits_q) * scale
         return jax.lax.complex(i, q)
 
     def decide(self, y: Complex[Array, "*b s"]) -> Int[Array, "*b s"]:
         bits_i, bits_q = self._side_bits(y.ndim)
         odd = self._odd(y.ndim)
         unit = 1.0 / _scale(bits_i, bits_q, y.real.dtype)
-        label_i = _label_of_position(_nearest(y.real * unit, bits_i), bits_i)
-        label_q = _label_of_position(_nearest(y.imag * unit, bits_q), bits_q)
+        label_i = label_of_position(nearest_position(y.real * unit, bits_i), bits_i)
+        label_q = label_of_position(nearest_position(y.imag * unit, bits_q), bits_q)
         low, high = jnp.where(odd, label_i, label_q), jnp.where(odd, label_q, label_i)
         return _spread_bits(low) | (_spread_bits(high) << 1)
 
@@ -65,7 +63,7 @@ class Qam(Modulation):
     ) -> Float[Array, "*b s m"]:
         check_method(method)
         width = (self.max_bits + 1) // 2
-        sides = [_side_llrs(*side, width, method) for side in self._sides(y, noise_var)]
+        sides = [side_llrs(*side, width, method) for side in self._sides(y, noise_var)]
         both = jnp.stack([side[j] for j in range(width) for side in sides], axis=-1)
         return both[..., : self.max_bits]
 
@@ -73,7 +71,7 @@ class Qam(Modulation):
         self, y: Complex[Array, "*b s"], noise_var: Float[Array, "*#b #s"] | Float[Array, ""] | float
     ) -> Float[Array, "*b s M"]:
         width = (self.max_bits + 1) // 2
-        i, q = (_side_posterior(*side, width) for side in self._sides(y, noise_var))
+        i, q = (side_posterior(*side, width) for side in self._sides(y, noise_var))
         odd = self._odd(y.ndim)[..., None]
         low, high = jnp.where(odd, i, q), jnp.where(odd, q, i)
         # A label interleaves the bits of its two sides: an outer product over axes of length 2, flattened.
@@ -141,87 +139,3 @@ def _spread_bits(x: Array) -> Array:
     x = (x | (x << 4)) & 0x0F0F
     x = (x | (x << 2)) & 0x3333
     return (x | (x << 1)) & 0x5555
-
-
-def _flip(bits: Array | int) -> Array | int:
-    """38.211's labels of a side, from the most positive level down, are the reflected Gray code xor 011..1."""
-    return ((1 << bits) - 1) >> 1
-
-
-def position_of_label(label: Whole, bits: Array | int) -> Whole:
-    """Place 0 .. L-1 of a level among those of its side, counted from the most positive one.
-
-    Gray to binary by prefix xor; NumPy or JAX. bits: of that side.
-    """
-    x = label ^ _flip(bits)
-    x = x ^ (x >> 4)
-    x = x ^ (x >> 2)
-    return x ^ (x >> 1)
-
-
-def _label_of_position(position: Array, bits: Array) -> Array:
-    return position ^ (position >> 1) ^ _flip(bits)
-
-
-def _amplitude(label: Array, bits: Array) -> Array:
-    """Level L-1, L-3, .., 1-L of a side label; 0 for a side of no bits."""
-    return ((1 << bits) - 1 - 2 * position_of_label(label, bits)).astype(jnp.float32)
-
-
-def _nearest(t: Array, bits: Array) -> Array:
-    """Place of the level nearest to `t` (in half distances): no search, a rounded and clipped division."""
-    top = ((1 << bits) - 1).astype(t.dtype)
-    return jnp.clip(jnp.round((top - t) * 0.5), 0.0, top).astype(jnp.int32)
-
-
-def _metric(t: Array, rate: Array, bits: Array, nearest: Array, position: Array) -> Array:
-    """ln P(t | level) - ln P(t | nearest level) <= 0: their step times the distance of t to their midpoint.
-
-    The factored difference of squares keeps full relative precision in float32 near a decision boundary and
-    at high SNR.
-    """
-    middle = ((1 << bits) - 1 - nearest - position).astype(t.dtype)
-    return (4.0 * rate) * (nearest - position).astype(t.dtype) * (t - middle)
-
-
-def _side_llrs(t: Array, rate: Array, bits: Array, width: int, method: str) -> list[Array]:
-    """LLRs of the bits of one side, most significant first; 0 from the place `bits` on."""
-    nearest = _nearest(t, bits)
-    # Levels are listed by their label padded on the right to `width` bits: bit j of a level is then static,
-    # although the number of levels is traced.
-    levels = []
-    for padded in range(1 << width):
-        label = padded >> (width - bits)
-        exists = (label << (width - bits)) == padded
-        metric = _metric(t, rate, bits, nearest, position_of_label(label, bits))
-        levels.append(jnp.where(exists, metric, _NEVER))
-    return [jnp.where(j < bits, _bit_llr(levels, width - 1 - j, method), 0.0) for j in range(width)]
-
-
-def _side_posterior(t: Array, rate: Array, bits: Array, width: int) -> Array:
-    """P(side label | t) over 2^width labels, 0 for those that do not exist."""
-    label = jnp.arange(1 << width, dtype=jnp.int32).reshape((1,) * t.ndim + (1 << width,))
-    t, rate, bits = t[..., None], rate[..., None], bits[..., None]
-    metric = _metric(t, rate, bits, _nearest(t, bits), position_of_label(label, bits))
-    return jax.nn.softmax(jnp.where((label >> bits) == 0, metric, _NEVER), axis=-1)
-
-
-def _bit_llr(levels: list[Array], shift: int, method: str) -> Array:
-    """LLR of one bit from the log-likelihoods of all levels; the sets with bit 0 and 1 are static."""
-    sets = [[level for i, level in enumerate(levels) if (i >> shift) & 1 == value] for value in (0, 1)]
-    best = [_fold(jnp.maximum, members) for members in sets]
-    if method == "maxlog":
-        return best[1] - best[0]
-    best = [jax.lax.stop_gradient(x) for x in best]  # only shifts the exponents: cancels from the gradient
-    total = [
-        _fold(jnp.add, [jnp.exp(x - top) for x in members]) for members, top in zip(sets, best, strict=True)
-    ]
-    return (best[1] - best[0]) + (jnp.log(total[1]) - jnp.log(total[0]))
-
-
-def _fold(operation: Callable[[Array, Array], Array], values: list[Array]) -> Array:
-    """Elementwise reduction over a short list; inside one fused loop no level is written to memory."""
-    result = values[0]
-    for value in values[1:]:
-        result = operation(result, value)
-    return result

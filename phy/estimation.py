@@ -65,7 +65,10 @@ def ls_estimate(
     inverse = jnp.asarray(np.conj(pilots) / np.abs(pilots) ** 2, y.dtype).reshape(
         (1,) * (y.ndim - 2) + pilots.shape
     )
-    known = y[..., symbols, :][..., grid.pilot_subcarriers] * inverse
+    rows = jnp.concatenate([y[..., i : i + 1, :] for i in symbols.tolist()], axis=-2)
+    if len(grid.pilot_subcarriers) < grid.fft_size:
+        rows = rows[..., grid.pilot_subcarriers]
+    known = rows * inverse
     gain = _interpolate(_interpolate(known, in_frequency, -1), in_time, -2)
 
     noise_gain = np.outer(in_time.noise_gain, in_frequency.noise_gain)
@@ -90,9 +93,18 @@ def _linear(known: np.ndarray, size: int) -> _Interpolation:
 def _interpolate(known: Array, plan: _Interpolation, axis: int) -> Array:
     """Two weighted gathers: every value has two neighbours, so this beats a matrix product with mostly zero
     weights."""
+    if len(plan.weight) == known.shape[axis]:
+        return known  # every place is known
     weight = jnp.asarray(plan.weight, known.real.dtype)
     weight = weight.reshape((1,) * (known.ndim + axis) + (-1,) + (1,) * (-axis - 1))
-    low, high = (jnp.take(known, index, axis=axis) for index in (plan.low, plan.high))
+    low, high = (_neighbours(known, index, axis) for index in (plan.low, plan.high))
     return jax.lax.complex(
         *((1.0 - weight) * a + weight * b for a, b in ((low.real, high.real), (low.imag, high.imag)))
     )
+
+
+def _neighbours(known: Array, index: np.ndarray, axis: int) -> Array:
+    """`known` at `index` along an axis, up to broadcasting: two pilot symbols are the neighbours of every other one."""
+    if (index == index[0]).all():
+        return jax.lax.slice_in_dim(known, int(index[0]), int(index[0]) + 1, axis=axis)
+    return jnp.take(known, index, axis=axis)

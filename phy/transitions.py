@@ -5,8 +5,9 @@ import math
 import numpy as np
 from jaxtyping import Float
 
-from phy.bank import every_second_bit, position_of_label
+from phy.bank import every_second_bit
 from phy.names import num_bits
+from phy.pam import position_of_label
 from phy.units import esnodb2no
 
 _SECTOR_NODES = 256
