@@ -6,6 +6,8 @@ semsim.run("ujscc", semsim.data.load("embedded", limit=64), ["qam16"], ["tdl-a"]
 """
 
 from semsim import data as data
+from semsim.compare import compare as compare
+from semsim.devices import Execution as Execution
 from semsim.error_rates import ber as ber
 from semsim.link import Link as Link
 from semsim.link import carry as carry
@@ -26,3 +28,4 @@ from semsim.runs import load_run as load_run
 from semsim.scenario import Propagation as Propagation
 from semsim.simulation import reconstruct as reconstruct
 from semsim.simulation import run as run
+from semsim.terminal import progress_bar as progress_bar

@@ -49,8 +49,11 @@ def read_metadata(path: Path) -> dict[str, object]:
 
 
 def load_weights(path: Path, module: nnx.Module) -> None:
-    """Fills `module` from `path`. Errors: ValueError that names the arrays that differ, with nothing changed."""
-    expected = named_arrays(module)
+    """Fills `module`, whose arrays may be abstract, from `path`.
+
+    Errors: ValueError that names the arrays that differ, with nothing changed.
+    """
+    expected = _abstract_arrays(module)
     _check_there(path)
     try:
         with safe_open(path, framework="np") as file:
@@ -79,12 +82,20 @@ def named_arrays(module: nnx.Module) -> dict[str, np.ndarray]:
     return {_dotted(path): np.asarray(leaf[...]) for path, leaf in nnx.to_flat_state(nnx.state(module))}
 
 
+def _abstract_arrays(module: nnx.Module) -> dict[str, jax.ShapeDtypeStruct]:
+    """Shape and type of every parameter and statistic by dotted name; the module may be one of `nnx.eval_shape`."""
+    return {
+        _dotted(path): jax.ShapeDtypeStruct(leaf.shape, leaf.dtype)
+        for path, leaf in nnx.to_flat_state(nnx.state(module))
+    }
+
+
 def _check_there(path: Path) -> None:
     if not path.is_file():
         raise ValueError(f"there is no checkpoint at {path}")
 
 
-def _kind(array: np.ndarray) -> str:
+def _kind(array: np.ndarray | jax.ShapeDtypeStruct) -> str:
     return f"{array.dtype}{list(array.shape)}"
 
 

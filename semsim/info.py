@@ -9,15 +9,20 @@ import numpy as np
 from flax import nnx
 
 import phy
-from semsim.runs import environment
+from channels import GENERATORS
+from semsim.backend import compilation_cache, prepare
+from semsim.environment import environment
 from semsim.scenario import CHANNELS
 from semsim.systems import SYSTEMS, System
 
 
 def info() -> dict[str, object]:
-    """Versions, devices, modulations, channels, and for every system its size and cost."""
+    """Versions, devices, compilation cache, modulations, channels, and for every system its size and cost."""
+    prepare()
     return {
         **environment(),
+        "compilation_cache": compilation_cache(),
+        "generators": list(GENERATORS),
         "modulations": list(phy.MODULATIONS),
         "channels": list(CHANNELS),
         "systems": {name: cost(system) for name, system in SYSTEMS.items()},

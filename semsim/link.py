@@ -8,6 +8,7 @@ One path carries every payload. The gain is drawn before anything is sent (`fade
 from dataclasses import dataclass
 from typing import Literal
 
+import jax
 import jax.core
 import jax.numpy as jnp
 from jaxtyping import Array, Complex, Float, Int, Key
@@ -92,6 +93,14 @@ def detect(link: Link, modulation: Modulation, equalised: Equalised) -> Int[Arra
     if link.demap == "nearest":
         return modulation.decide(equalised.symbols)
     return phy.decide_llr(modulation, modulation.llr(equalised.symbols, equalised.noise_var))
+
+
+def random_labels(key: Key[Array, ""], modulation: Modulation, shape: tuple[int, int]) -> Int[Array, "b s"]:
+    """Uniform labels of the modulation's own size, of which there are a power of two."""
+    transmissions, count = shape
+    words = channels.uniform_words(key, (transmissions, (count + 1) // 2))
+    halves = jax.lax.bitcast_convert_type(words, jnp.uint16).reshape(transmissions, -1)[:, :count]
+    return halves.astype(jnp.int32) & ((1 << modulation.num_bits_per_symbol) - 1)
 
 
 def send_labels(

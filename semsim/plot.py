@@ -1,5 +1,6 @@
 """Figures from saved results only."""
 
+import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -14,7 +15,7 @@ from semsim.names import check_name
 
 MARKERS = "osD^vP*X<>"
 LABELS = {
-    "ber": "bit error rate", "ser": "symbol error rate", "psnr": "PSNR (dB)", "ssim": "SSIM",
+    "ber": "bit error rate", "ser": "symbol error rate", "bler": "block error rate", "psnr": "PSNR (dB)", "ssim": "SSIM",
     "ebno_db": "$E_b/N_0$ (dB)", "esno_db": "$E_s/N_0$ (dB)",
 }  # fmt: skip
 THEORY = "theory, nearest point"
@@ -90,7 +91,7 @@ def save(figure: Figure, path: Path) -> Path:
     """Writes the kind of picture that the name ends in. Errors: ValueError if that is unknown or nothing can be written."""
     kinds = figure.canvas.get_supported_filetypes()
     kind = check_name("kind of picture", path.suffix.removeprefix(".").lower(), tuple(kinds))
-    partial = path.with_name(path.name + ".partial")
+    partial = path.with_name(f"{path.name}.{secrets.token_hex(4)}.partial")
     metadata = {"Software": f"semsim, matplotlib {matplotlib.__version__}"} if kind == "png" else None
     try:
         figure.savefig(partial, dpi=120, format=kind, metadata=metadata)
@@ -135,7 +136,7 @@ def _draw_theory(axes: Axes, rows: Sequence[Mapping], metric: str, channel: str)
 
 def _log_scale(panels: Sequence[Axes], rows: Sequence[Mapping]) -> None:
     """One logarithmic scale for a row of panels, down to the lowest point or upper bound that any of them shows."""
-    lowest = min(row["value"] if row["errors"] else row["high"] for row in rows)
+    lowest = min(row["value"] or row["high"] for row in rows)
     for axes in panels:
         axes.set_yscale("log")
         axes.set_ylim(bottom=lowest / 3, top=1)
@@ -162,6 +163,7 @@ def _line(row: Mapping) -> str:
     parts = [row.get("run"), row.get("system"), row["modulation"]]
     parts += [row["csi"]] if row["csi"] != "perfect" else []
     parts += [row["demap"]] if row["demap"] != "nearest" else []
+    parts += [row["estimator"]] if "estimator" in row else []
     return " ".join(str(part) for part in parts if part)
 
 

@@ -1,64 +1,84 @@
 """A run on disk: a folder with `config.json` and append-only `rows-*.jsonl`, one file per writer.
 
-A line is one finished batch of one point: {"point": ..., "batch": i, "sums": ...}. Totals are sums of lines; a torn last
-line is dropped on reading; a point that was not simulated is absent.
+A line is one finished batch of one point: {"point": ..., "batch": i, "sums": ..., "parts": ...}. Totals are sums of
+lines; a torn last line is dropped on reading; a batch that several writers made counts once; a point that was not
+simulated is absent.
 """
 
 import errno
 import json
 import os
-import platform
-import subprocess
-from collections.abc import Mapping
+import secrets
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
+from dataclasses import dataclass, fields
 from pathlib import Path
 from types import TracebackType
 
-import jax
-
 import phy
-from semsim.sweep import Sums, Totals, result_rows
+from semsim.environment import environment
+from semsim.resume import check_same
+from semsim.stats import Interval
+from semsim.stopping import Stop
+from semsim.sweep import Batch, Parts, Sums, Totals, metric_interval, result_rows
 
 
 @dataclass(frozen=True)
 class Run:
-    """A run as written or read back: its configuration and the totals of every point in it.
+    """A run as written or read back: its configuration and the batches of every point in it.
 
-    interrupted: the job that returned this was ended by Ctrl-C; what it had finished is here. A run read from disk does not
-    know: there a point says in its rows why it stopped, and one that was not simulated is absent.
+    interrupted: the job that returned this was asked to end early (Ctrl-C, SIGTERM); what it had finished is here. A
+    run read from disk does not know: there a point says in its rows why it stopped, and one that was not simulated is
+    absent.
     """
 
     folder: Path | None
     config: dict
-    points: list[tuple[dict, Sums]]
+    totals: Totals
     interrupted: bool = False
+
+    @property
+    def points(self) -> list[tuple[dict, Sums]]:
+        """Every point that was simulated, with its sums."""
+        return self.totals.points()
+
+    def batches(self, point: Mapping) -> dict[int, Batch]:
+        """The batches of a point by number; empty if it was not simulated."""
+        return self.totals.batches(point)
 
     def rows(self, confidence: float = 0.95) -> list[dict]:
         """Result rows with intervals, as the command that made the run prints them."""
         extra = self.config.get("row", {})
+        rule = stop_of(self.config)
         return [
-            {**row, **extra, **self._stopped(sums)}
+            {**row, **extra, **({"stopped": stopped(rule, point, sums)} if rule else {})}
             for point, sums in self.points
             for row in result_rows(point, sums, shared_trials(point), confidence)
         ]
 
-    def _stopped(self, sums: Sums) -> dict[str, str]:
-        """Why a point of a run with a stop rule ended: {"stopped": "errors" | "trials" | "interrupted"}."""
-        rule = self.config.get("stop")
-        if rule is None:
-            return {}
-        part = sums[rule["metric"]]
-        reached = [name for name in ("errors", "trials") if part[name] >= rule[name]]
-        return {"stopped": reached[0] if reached else "interrupted"}
+
+def stop_of(config: Mapping) -> Stop | None:
+    """The stop rule of a run; None for one that has none."""
+    rule = config.get("stop")
+    known = {field.name for field in fields(Stop)}
+    return Stop(**{name: value for name, value in rule.items() if name in known}) if rule else None
+
+
+def stopped(rule: Stop, point: Mapping, sums: Sums) -> str:
+    """Why a point of a run ended: "errors", "width", "trials" or "interrupted"."""
+    return rule.reached(sums[rule.metric], point_interval(rule, point, sums)) or "interrupted"
+
+
+def point_interval(rule: Stop, point: Mapping, sums: Sums) -> Interval:
+    """The 95 % interval that a stop rule looks at."""
+    return metric_interval(sums[rule.metric], shared_trials(point).get(rule.metric))
 
 
 def shared_trials(point: Mapping) -> dict[str, int]:
     """How many trials of each error rate share a draw at a point, for `result_rows`.
 
-    Without fading, or with a gain per symbol, symbols are independent and the bits of a symbol err together. Otherwise all
-    trials of a block, a faded transmission or an image, share its fade.
+    Without fading, or with a gain per symbol, symbols are independent and the bits of a symbol err together. Otherwise
+    all trials of a block, a faded transmission or an image, share its fade.
     """
     if point["channel"] not in ("awgn", "rayleigh", "rician"):
         return {}
@@ -68,31 +88,63 @@ def shared_trials(point: Mapping) -> dict[str, int]:
 class RunWriter:
     """Writes a run, and closes it at the end of a `with` block; `folder` None keeps it in memory only.
 
-    Errors: ValueError if the folder cannot be written or already holds a run; then nothing of this one is left in it.
+    resume: go on with the run in `folder`; what it holds is in `totals`, and nothing of it is changed. force_config:
+    also where settings differ that leave its batches valid (code version, stop rule, more points); the config becomes
+    the new one.
+    Errors: ValueError if the folder cannot be written, already holds a run and `resume` is not set, or holds none or
+    one of other settings and it is; then nothing of this one is left in it.
     """
 
-    def __init__(self, folder: Path | None, config: dict):
+    def __init__(
+        self, folder: Path | None, config: dict, *, resume: bool = False, force_config: bool = False
+    ):
         self.folder = folder
-        self.config = {**config, "environment": environment()}
-        self._totals = Totals()
+        self.config = json.loads(json.dumps({**config, "environment": environment()}))
+        self.totals = Totals()
         self._file = None
+        self._reader = None
         if folder is None:
+            if resume:
+                raise ValueError("resume needs the folder of the run: give out")
             return
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-            if (folder / "config.json").exists() or any(folder.glob("rows-*.jsonl")):
-                raise ValueError(f"{folder} already holds a run: choose another folder or remove it")
-            rows = folder / f"rows-{os.getpid()}.jsonl"
+            if resume:
+                self._take_up(folder, force_config)
+            else:
+                self._begin(folder)
+            number = (
+                len(list(folder.glob("rows-*.jsonl"))) + 1
+            )  # only for the order; the token makes it unique
+            mine = folder / f"rows-{number:04d}-{secrets.token_hex(4)}.jsonl"
             # Unbuffered: a line that could not be written must not be tried again when the file closes.
-            self._file = rows.open("xb", buffering=0)
+            self._file = mine.open("xb", buffering=0)
+            self._reader = RowsReader(folder, mine)
             try:
-                write_text(folder / "config.json", json.dumps(self.config, indent=1) + "\n")
-            except OSError:
-                self._file.close()
-                rows.unlink()
+                self.refresh()
+            except ValueError:
+                self.__exit__(None, None, None)
                 raise
         except OSError as error:
             raise ValueError(f"cannot write to {folder}: {error.strerror}") from None
+
+    def _begin(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            if any(folder.glob("rows-*.jsonl")):
+                raise FileExistsError
+            write_text(folder / "config.json", json.dumps(self.config, indent=1) + "\n", replace=False)
+        except FileExistsError:
+            message = f"{folder} already holds a run: resume it, choose another folder or remove it"
+            raise ValueError(message) from None
+
+    def _take_up(self, folder: Path, force_config: bool) -> None:
+        before = read_config(folder)
+        if check_same(folder, before, self.config, force_config):
+            history = [*before.get("history", []), before["environment"]]
+            self.config["history"] = history
+            write_text(folder / "config.json", json.dumps(self.config, indent=1) + "\n")
+        else:
+            self.config = before
 
     def __enter__(self) -> "RunWriter":
         return self
@@ -102,16 +154,26 @@ class RunWriter:
     ) -> None:
         if self._file is not None:
             self._file.close()
+            path = Path(str(self._file.name))
+            with suppress(OSError):
+                if not path.stat().st_size:  # another process had left nothing to do
+                    path.unlink()
 
-    def append(self, point: Mapping, batch: int, sums: Sums) -> None:
+    def refresh(self) -> None:
+        """Takes in what other writers have finished since."""
+        if self._reader is not None:
+            for line in self._reader.lines():
+                self.totals.count(line)
+
+    def append(self, point: Mapping, batch: int, sums: Sums, parts: Parts | None = None) -> None:
         """Stores a finished batch; with the operating system when this returns.
 
         Errors: OSError that names the file when it cannot be stored (disk full); earlier lines stay whole.
         """
-        line = {"point": dict(point), "batch": batch, "sums": sums}
+        line = {"point": dict(point), "batch": batch, "sums": sums, **({"parts": parts} if parts else {})}
         if self._file is not None:
             self._store((json.dumps(line) + "\n").encode())
-        self._totals.count(line)
+        self.totals.count(line)
 
     def _store(self, data: bytes) -> None:
         assert self._file is not None
@@ -127,76 +189,91 @@ class RunWriter:
 
     def finish(self, interrupted: bool = False) -> Run:
         """The run so far."""
-        return Run(self.folder, self.config, self._totals.points(), interrupted)
+        return Run(self.folder, self.config, self.totals, interrupted)
+
+
+class RowsReader:
+    """Reads the rows of a folder as they grow, each whole line once, but for the file that is one's own.
+
+    Errors: ValueError for a damaged line.
+    """
+
+    def __init__(self, folder: Path, own: Path | None = None):
+        self.folder, self.own = folder, own
+        self._read: dict[Path, tuple[int, int]] = {}  # bytes and lines
+
+    def lines(self, torn: bool = False) -> Iterator[dict]:
+        """Lines that were not returned before; `torn`: also a last one without its line end, if it can be read."""
+        for path in sorted(self.folder.glob("rows-*.jsonl")):
+            if path == self.own:
+                continue
+            offset, number = self._read.get(path, (0, 0))
+            try:
+                with path.open("rb") as file:
+                    file.seek(offset)
+                    *whole, rest = file.read().split(b"\n")
+            except FileNotFoundError:  # empty: its writer had nothing to do and has removed it
+                continue
+            self._read[path] = (offset + sum(len(line) + 1 for line in whole), number + len(whole))
+            for place, text in enumerate(whole, start=number + 1):
+                line = _parsed(text)
+                if line is None:
+                    raise ValueError(f"{path}, line {place} is damaged: restore it or remove the file")
+                yield line
+            if torn and (line := _parsed(rest)):
+                yield line
+
+
+def _parsed(text: bytes) -> dict | None:
+    """A batch line; None if this is none."""
+    try:
+        line = json.loads(text)
+        Totals().count(line)
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None
+    return line
 
 
 def load_run(folder: Path) -> Run:
     """Reads a run back. Errors: ValueError for a folder that holds none, or a damaged line that is not the last."""
+    config = read_config(folder)
+    return Run(folder, config, Totals(RowsReader(folder).lines(torn=True)))
+
+
+def read_config(folder: Path) -> dict:
+    """The configuration of a run. Errors: ValueError for a folder that holds none."""
     try:
         config = json.loads((folder / "config.json").read_text())
         if not isinstance(config, dict):
             raise TypeError
     except (OSError, ValueError, TypeError):
         raise ValueError(f"{folder} holds no run: config.json is missing or damaged") from None
-    found = Totals()
-    for path in sorted(folder.glob("rows-*.jsonl")):
-        texts = path.read_text(errors="replace").split("\n")
-        for number, text in enumerate(texts, start=1):
-            try:
-                if text:
-                    found.count(json.loads(text))
-            except (ValueError, KeyError, TypeError, AttributeError):
-                if number < len(texts):  # a whole line: not one torn by a crash
-                    raise ValueError(
-                        f"{path}, line {number} is damaged: restore it or remove the file"
-                    ) from None
-    return Run(folder, config, found.points())
+    return config
 
 
-def environment() -> dict[str, object]:
-    """What a result may depend on: versions, devices and the state of the code."""
-    return {
-        "versions": {
-            name: _version(name) for name in ("semsim-jax", "jax", "jaxlib", "flax", "numpy", "scipy")
-        },
-        "python": platform.python_version(),
-        "devices": [str(device) for device in jax.devices()],
-        "git": _git_state(),
-    }
+def write_text(path: Path, text: str, *, replace: bool = True) -> None:
+    """Writes a file that appears under its name only when complete, and leaves nothing when it cannot be.
 
-
-def write_text(path: Path, text: str) -> None:
-    """Writes a file that appears under its name only when complete, and leaves nothing when it cannot be."""
-    partial = path.with_name(path.name + ".partial")
+    replace False: of several processes that try at once, one succeeds. Errors: FileExistsError for the others.
+    """
+    partial = path.with_name(f"{path.name}.{secrets.token_hex(4)}.partial")
     try:
         partial.write_text(text)
-        partial.replace(path)
-    except OSError:
+        if replace:
+            partial.replace(path)
+        else:
+            _rename_to_new(partial, path)
+    finally:
         with suppress(OSError):
             partial.unlink()
+
+
+def _rename_to_new(source: Path, target: Path) -> None:
+    """Errors: FileExistsError if the target exists."""
+    try:
+        os.link(source, target)
+    except FileExistsError:
         raise
-
-
-def _version(name: str) -> str:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return "not installed"
-
-
-def _git_state() -> str | None:
-    """Commit of the source tree, with "+" if it was changed; None outside a checkout of this project."""
-    root = Path(__file__).parents[1]
-    if not (root / ".git").exists():
-        return None
-    commit, changes = (_git(root, "rev-parse", "--short", "HEAD"), _git(root, "status", "--porcelain"))
-    return f"{commit}{'+' if changes else ''}" if commit else None
-
-
-def _git(root: Path, *words: str) -> str | None:
-    """What a git command prints; None if it fails."""
-    try:
-        found = subprocess.run(["git", "-C", str(root), *words], capture_output=True, text=True, timeout=5)
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return found.stdout.strip() if found.returncode == 0 else None
+    except OSError:  # a file system without hard links, as cloud drives are
+        with target.open("x") as file:
+            file.write(source.read_text())

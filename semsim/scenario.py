@@ -13,6 +13,9 @@ GRID_CHANNELS = ("awgn", "rayleigh-block", "rician-block", *TDL_MODELS)
 CHANNELS = (*FLAT_CHANNELS, *TDL_MODELS)
 """`rayleigh` and `rician` draw a gain per symbol (ideal interleaving), the `-block` ones a gain per transmission."""
 
+NORMALISATION = "mean symbol energy 1 before the channel, E|h|^2 = 1 per resource element"
+"""What every result is normalised to, as its config says it."""
+
 
 @dataclass(frozen=True)
 class Propagation:

@@ -1,22 +1,30 @@
 """Monte Carlo bookkeeping: keys that belong to points, sums that merge, rows with intervals.
 
-A point is what a result is about: a flat mapping such as {"modulation": "qam16", "channel": "tdl-a", "esno_db": 12.0, ...}.
+A point is what a result is about: a flat mapping such as {"modulation": "qam16", "channel": "tdl-a", "esno_db": 12.0,
+...}.
 """
 
 import hashlib
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Key
+from jaxtyping import Array, Key, UInt32
 from scipy import special
 
-from semsim.stats import Interval, mean_interval, ratio_interval
+from channels import GENERATORS, random_key
+from semsim.stats import Interval, Real, mean_interval, ratio_interval
 
+DEFAULT_GENERATOR = GENERATORS[0]
 Point = Mapping[str, str | float]
-Sums = dict[str, dict[str, float]]
+Sums = dict[str, dict[str, Real]]
 """Per metric the sums that merge: errors, errors_sq, trials, blocks for an error rate; n, sum, sum_sq for a mean."""
+Parts = dict[str, list]
+"""Per metric a number for each independent part of a batch, for paired comparison: the same parts for every system."""
 
 
 def names(values: str | Sequence[str]) -> tuple[str, ...]:
@@ -27,8 +35,8 @@ def names(values: str | Sequence[str]) -> tuple[str, ...]:
 def draw_id(channel: Mapping[str, str | float], esno_db: float) -> int:
     """A stable 64-bit number of the channel and the SNR (to 1e-6 dB), and of nothing else.
 
-    What is sent is left out on purpose: two systems, modulations or receivers at one channel and SNR meet the same fades and
-    the same noise, so their differences are paired. 3 and 3.0, 0 and -0.0 are one number.
+    What is sent is left out on purpose: two systems, modulations or receivers at one channel and SNR meet the same
+    fades and the same noise, so their differences are paired. 3 and 3.0, 0 and -0.0 are one number.
     """
     identity = {
         name: value if isinstance(value, str) else float(value) + 0.0 for name, value in channel.items()
@@ -44,15 +52,30 @@ def check_seed(seed: int) -> int:
     return seed
 
 
-def batch_key(seed: int, draw: int, batch: int) -> Key[Array, ""]:
-    """The key of batch `batch` of the draws `draw`: independent of the sweep, its order and the devices."""
-    key = jax.random.key(check_seed(seed))
-    for word in (draw >> 32, draw & 0xFFFFFFFF, batch):
-        key = jax.random.fold_in(key, np.uint32(word))
+def draw_words(seed: int, draw: int) -> UInt32[np.ndarray, "3"]:
+    """Seed and draw number as data: the words from which a program makes the keys of a point."""
+    return np.asarray((check_seed(seed), draw >> 32, draw & 0xFFFFFFFF), np.uint32)
+
+
+def batch_key(seed: int, draw: int, batch: int, generator: str = DEFAULT_GENERATOR) -> Key[Array, ""]:
+    """The key of batch `batch` of the draws `draw`: independent of the sweep, its order and the devices.
+
+    generator: one of `channels.GENERATORS`.
+    """
+    return key_of_words(jnp.asarray(draw_words(seed, draw)), jnp.uint32(batch), generator)
+
+
+def key_of_words(
+    words: UInt32[Array, "3"], batch: UInt32[Array, ""], generator: str = DEFAULT_GENERATOR
+) -> Key[Array, ""]:
+    """`batch_key` inside a program."""
+    key = random_key(words[0], generator)
+    for word in (words[1], words[2], batch):
+        key = jax.random.fold_in(key, word)
     return key
 
 
-def count_sums(errors_per_block: np.ndarray, trials_per_block: int) -> dict[str, float]:
+def count_sums(errors_per_block: np.ndarray, trials_per_block: int) -> dict[str, Real]:
     """Sums of an error rate from the error counts of independent blocks; exact integers."""
     errors = np.asarray(errors_per_block, np.int64)
     return {
@@ -63,7 +86,7 @@ def count_sums(errors_per_block: np.ndarray, trials_per_block: int) -> dict[str,
     }
 
 
-def mean_sums(values: np.ndarray) -> dict[str, float]:
+def mean_sums(values: np.ndarray) -> dict[str, Real]:
     """Sums of a mean over independent values."""
     values = np.asarray(values, np.float64)
     return {"n": int(values.size), "sum": float(values.sum()), "sum_sq": float((values**2).sum())}
@@ -80,28 +103,71 @@ def add(left: Sums, right: Sums) -> Sums:
     }
 
 
-class Totals:
-    """Sums per point of batch lines `{"point", "batch", "sums"}`, in order of first appearance.
+class Batch(NamedTuple):
+    """One finished batch of a point."""
 
-    A batch is determined by its point and number, so one that two writers both simulated counts once.
+    sums: Sums
+    parts: dict[str, np.ndarray]
+
+
+class Totals:
+    """Batches per point of lines `{"point", "batch", "sums", "parts"}`, points in order of first appearance.
+
+    A batch is determined by its point and number, so one that two writers both simulated counts once. Totals add the
+    batches up in the order of their numbers: they do not depend on the order in which lines came, not even in the last
+    bit.
     """
 
     def __init__(self, lines: Iterable[Mapping] = ()):
-        self._found: dict[str, tuple[dict, Sums, set[int]]] = {}
+        self._found: dict[str, tuple[dict, dict[int, Batch]]] = {}
         for line in lines:
             self.count(line)
 
     def count(self, line: Mapping) -> None:
-        """Adds a line. Errors: KeyError for one that is not a batch line."""
-        point, batch, found = line["point"], line["batch"], line["sums"]
-        name = json.dumps(point, sort_keys=True)
-        _, sums, batches = self._found.setdefault(name, (dict(point), {}, set()))
-        if batch not in batches:
-            sums |= add(sums, found)
-            batches.add(batch)
+        """Adds a line. Errors: KeyError for one that is not a batch line; ValueError for a batch known with other
+        counts."""
+        point, number, sums = line["point"], line["batch"], line["sums"]
+        _, batches = self._found.setdefault(point_name(point), (dict(point), {}))
+        if number not in batches:  # arrays take a tenth of the memory of lists
+            parts = {metric: np.asarray(values) for metric, values in line.get("parts", {}).items()}
+            batches[number] = Batch(sums, parts)
+        known = batches[number]
+        if not _agree(known.sums, sums):
+            raise ValueError(f"batch {number} of {dict(point)} is there twice, with different results")
+
+    def batches(self, point: Point) -> dict[int, Batch]:
+        """What is known of a point, by batch number; empty for one never simulated."""
+        return self._found.get(point_name(point), ({}, {}))[1]
 
     def points(self) -> list[tuple[dict, Sums]]:
-        return [(point, sums) for point, sums, _ in self._found.values()]
+        return [(point, total(batches)) for point, batches in self._found.values()]
+
+
+def point_name(point: Point) -> str:
+    """A point as text, the same however its fields are ordered."""
+    return json.dumps(point, sort_keys=True)
+
+
+def total(batches: Mapping[int, Batch]) -> Sums:
+    """Sums over batches, in the order of their numbers."""
+    sums: Sums = {}
+    for number in sorted(batches):
+        sums = add(sums, batches[number].sums)
+    return sums
+
+
+def _agree(left: Sums, right: Sums) -> bool:
+    """Equal but for what another kind of device rounds differently: a decision or two, the last digits of a mean."""
+    if left.keys() != right.keys():
+        return False
+    for metric, part in left.items():
+        other = right[metric]
+        counts = [name for name in ("errors", "trials", "blocks", "n") if name in part]
+        if part.keys() != other.keys() or any(abs(part[name] - other[name]) > 2 for name in counts):
+            return False
+        if "sum" in part and not math.isclose(part["sum"], other["sum"], rel_tol=1e-3):
+            return False
+    return True
 
 
 def result_rows(
@@ -109,26 +175,30 @@ def result_rows(
 ) -> list[dict[str, str | float | int]]:
     """One row per metric: the point, the counts, value and interval.
 
-    shared: for an error rate, how many trials share one draw of fading and noise (bits of a symbol); a metric that it does
-    not name shares one over the whole block.
+    shared: for an error rate, how many trials share one draw of fading and noise (bits of a symbol); a metric that it
+    does not name shares one over the whole block.
     """
     rows = []
     for metric, part in sums.items():
         row: dict[str, str | float | int] = {**point, "metric": metric}
         if "errors" in part:
-            errors, trials, blocks = (int(part[name]) for name in ("errors", "trials", "blocks"))
-            if metric in shared:
-                interval = clustered_interval(
-                    errors, part["errors_sq"], trials, blocks, shared[metric], confidence
-                )
-            else:
-                interval = ratio_interval(blocks, errors, part["errors_sq"], trials // blocks, confidence)
-            row |= {"errors": errors, "trials": trials, "n": blocks}
+            row |= {"errors": int(part["errors"]), "trials": int(part["trials"]), "n": int(part["blocks"])}
         else:
-            interval = mean_interval(int(part["n"]), part["sum"], part["sum_sq"], confidence)
             row |= {"n": int(part["n"])}
-        rows.append({**row, **interval._asdict()})
+        rows.append({**row, **metric_interval(part, shared.get(metric), confidence)._asdict()})
     return rows
+
+
+def metric_interval(
+    part: Mapping[str, Real], shared: int | None = None, confidence: float = 0.95
+) -> Interval:
+    """Value and interval of one metric from its sums; `shared` as in `result_rows`, None: the whole block."""
+    if "errors" not in part:
+        return mean_interval(int(part["n"]), part["sum"], part["sum_sq"], confidence)
+    errors, trials, blocks = (int(part[name]) for name in ("errors", "trials", "blocks"))
+    if shared is None:
+        return ratio_interval(blocks, errors, part["errors_sq"], trials // blocks, confidence)
+    return clustered_interval(errors, part["errors_sq"], trials, blocks, shared, confidence)
 
 
 def clustered_interval(
@@ -136,9 +206,10 @@ def clustered_interval(
 ) -> Interval:
     """Exact binomial interval at the number of trials that are worth as much as independent ones.
 
-    errors_sq: sum of the squared error counts of `blocks` equal blocks. Trials fall in groups of `shared` that err together.
-    Their design effect, the variance of the counts over the binomial one, is measured over the blocks and kept in
-    [1, shared]; without it the bits of one faded symbol would count as so many witnesses. Independent trials (shared = 1)
+    errors_sq: sum of the squared error counts of `blocks` equal blocks. Trials fall in groups of `shared` that err
+    together.
+    Their design effect, the variance of the counts over the binomial one, is measured over the blocks and kept in [1,
+    shared]; without it the bits of one faded symbol would count as so many witnesses. Independent trials (shared = 1)
     give Clopper and Pearson's interval. Source: Korn and Graubard, Survey Methodology 24(2), 1998.
     """
     rate = errors / trials

@@ -3,20 +3,24 @@
 import json
 import math
 import sys
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
-    Progress,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.progress import Progress as RichProgress
 from rich.table import Table
 
+from semsim.engine import Progress, silent
+from semsim.planner import Plan
 from semsim.runs import Run
 
 console = Console(stderr=True)
@@ -29,14 +33,15 @@ def show(found: Run, as_json: bool, columns: tuple[str, ...]) -> None:
         for row in rows:
             print(dumps(row), flush=True)
         return
-    same = {name: rows[0][name] for name in columns if rows and len({row[name] for row in rows}) == 1}
+    columns = tuple(name for name in columns if any(name in row for row in rows))
+    same = {name: rows[0].get(name) for name in columns if len({row.get(name) for row in rows}) == 1}
     caption = ", ".join(f"{name} {plain(value)}" for name, value in same.items())
     shown = [name for name in columns if name not in same]
     table = Table(*shown, "value", "95 % interval", caption=caption)
     for row in rows:
         interval = f"{row['low']:.4g} .. {row['high']:.4g}"
-        table.add_row(*(plain(row[name]) for name in shown), f"{row['value']:.4g}", interval)
-    Console().print(table)
+        table.add_row(*(plain(row.get(name, "")) for name in shown), f"{row['value']:.4g}", interval)
+    _print(table)
 
 
 def say_if_interrupted(found: Run) -> None:
@@ -65,19 +70,115 @@ def plain(value: object) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-@contextmanager
-def progress_bar(quiet: bool) -> Iterator[Callable[[str, int, int], None]]:
-    """A bar on stderr; none with --json or when stderr is not a terminal."""
-    if quiet or not console.is_terminal:
-        yield lambda text, done, total: None
+def show_plan(plan: Plan, as_json: bool) -> None:
+    """What a sweep will cost: a line per program, and the sum."""
+    least, most = plan.seconds()
+    if as_json:
+        programs = [program._asdict() for program in plan.programs]
+        print(
+            dumps(
+                {"points": plan.points, "devices": plan.devices, "compilations": len(programs), "seconds": [least, most],
+                 "programs": programs}
+            )
+        )  # fmt: skip
         return
-    layout = (
-        TextColumn("{task.description:32}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
+    table = Table("channels", "points", "batches", "realisations", "memory a device", "compile", "a batch")
+    for one in plan.programs:
+        table.add_row(
+            one.what, str(one.points), _range(one.fewest, one.most),
+            _range(one.fewest * one.realizations, one.most * one.realizations), f"{one.memory / 2**20:.1f} MiB",
+            f"{one.compile_seconds:.1f} s", f"{one.seconds * 1e3:.2f} ms",
+        )  # fmt: skip
+    table.caption = (
+        f"{plan.points} points, {len(plan.programs)} compilations, {plan.devices} devices, "
+        f"{_duration(least)}{f' .. {_duration(most)}' if most > least else ''}"
     )
-    with Progress(*layout, console=console) as bar:
-        task = bar.add_task("compiling")
-        yield lambda text, done, total: bar.update(task, description=text, completed=done, total=total)
+    _print(table)
+
+
+def show_comparison(
+    rows: list[dict], differing: dict[str, tuple], left_out: list[dict], as_json: bool
+) -> None:
+    """Differences with their verdicts, what is being compared, and the points that could not be."""
+    if as_json:
+        for row in rows:
+            print(dumps(row))
+        return
+    fields = ("modulation", "channel", "esno_db", "metric")
+    shown = [name for name in fields if len({row.get(name) for row in rows}) > 1 or name == "metric"]
+    table = Table(*shown, "a", "b", "a - b", "95 % interval", "verdict", "draws", "unpaired")
+    for row in rows:
+        table.add_row(
+            *(plain(row.get(name, "")) for name in shown), f"{row['value_a']:.4g}", f"{row['value_b']:.4g}",
+            f"{row['difference']:+.3g}", f"{row['low']:+.3g} .. {row['high']:+.3g}", row["verdict"], str(row["draws"]),
+            f"{row['unpaired_draws']:,}",
+        )  # fmt: skip
+    table.caption = "; ".join(f"{name}: a {a}, b {b}" for name, (a, b) in differing.items())
+    _print(table)
+    for entry in left_out:
+        label = " ".join(plain(value) for name, value in entry.items() if name in fields)
+        print(f"not compared: {label}: {entry['reason']}", file=sys.stderr)
+
+
+def _print(table: Table) -> None:
+    """As wide as the terminal; a file or a pipe is as wide as the table."""
+    out = Console()
+    Console(width=None if out.is_terminal else max(out.measure(table).maximum, 40)).print(table)
+
+
+def _range(low: float, high: float) -> str:
+    return f"{low:,}" if low == high else f"{low:,} .. {high:,}"
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.1f} s"
+    return f"{seconds / 60:.1f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
+@contextmanager
+def progress_bar(quiet: bool = False) -> Iterator[Progress]:
+    """A display for `progress=`: a bar on a terminal, one line that changes in a notebook, a line now and then elsewhere."""
+    if quiet:
+        yield silent
+    elif console.is_jupyter:  # no widgets: they need an extension, and are lost when the notebook is saved
+        yield _InPlace()
+    elif not console.is_terminal:
+        yield _Lines()
+    else:
+        layout = (
+            TextColumn("{task.description:32}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+        )
+        with RichProgress(*layout, console=console) as bar:
+            task = bar.add_task("compiling")
+            yield lambda text, done, total: bar.update(task, description=text, completed=done, total=total)
+
+
+class _InPlace:
+    """Progress as one line of a notebook cell that is written over."""
+
+    def __init__(self) -> None:
+        from IPython.display import display  # a notebook has it; nothing else of semsim needs it
+
+        self.line: Any = display({"text/plain": "compiling"}, raw=True, display_id=True)
+
+    def __call__(self, text: str, done: int, total: int) -> None:
+        self.line.update({"text/plain": f"{done} of {total} points {text}".rstrip()}, raw=True)
+
+
+class _Lines:
+    """Progress as plain lines on stderr, a few seconds apart: for logs."""
+
+    def __init__(self, seconds: float = 10.0):
+        self.seconds, self.last = seconds, time.monotonic()
+
+    def __call__(self, text: str, done: int, total: int) -> None:
+        now = time.monotonic()
+        if now - self.last >= self.seconds:
+            self.last = now
+            words = f"semsim: {done} of {total} points{', ' if text else ''}{text}"
+            print(words, file=sys.stderr, flush=True)

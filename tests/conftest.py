@@ -9,6 +9,8 @@ import os
 # The tolerances were chosen for the CPU. Export JAX_PLATFORMS to try another backend.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("MPLBACKEND", "Agg")
+# Every test of the engine runs on four devices, whatever machine it runs on.
+os.environ.setdefault("JAX_NUM_CPU_DEVICES", "4")
 
 import jax  # noqa: E402
 

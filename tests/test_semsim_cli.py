@@ -13,8 +13,9 @@ from semsim.runs import load_run
 
 @pytest.fixture(autouse=True)
 def small_batches(monkeypatch):
-    monkeypatch.setattr(error_rates, "FLAT_BATCH", 32)
-    monkeypatch.setattr(error_rates, "GRID_BATCH", 8)
+    monkeypatch.setattr(error_rates, "FLAT_BLOCK", 8)
+    monkeypatch.setattr(error_rates, "GRID_BLOCK", 2)
+    monkeypatch.setattr(error_rates, "BLOCKS", 4)
 
 
 def failed(capsys, *arguments):
@@ -182,7 +183,7 @@ def test_a_bug_of_ours_keeps_its_traceback(monkeypatch):
     def broken(*arguments, **named):
         return np.zeros(2) + np.zeros(3)  # a library's ValueError
 
-    monkeypatch.setattr(error_rates, "ber", broken)
+    monkeypatch.setattr(error_rates, "sweep", broken)
     with pytest.raises(ValueError, match="could not be broadcast"):
         cli.main(["ber"])
 

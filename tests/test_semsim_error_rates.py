@@ -1,10 +1,16 @@
 """Error rates against theory; one compilation per plan; stop rules; what Ctrl-C leaves."""
 
+import signal
+from dataclasses import dataclass
+
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from channels import GENERATORS
 from phy import ResourceGrid
-from semsim import error_rates, theory
+from semsim import devices, error_rates, theory
+from semsim.devices import Execution
 from semsim.error_rates import ber
 from semsim.runs import load_run
 from semsim.scenario import Propagation
@@ -18,19 +24,23 @@ SMALL_GRID = ResourceGrid(4, 16, 8, subcarrier_spacing=60e3, pilot_ofdm_symbol_i
 @pytest.fixture
 def small(monkeypatch):
     """Batches of a few symbols, for what does not depend on their number."""
-    monkeypatch.setattr(error_rates, "FLAT_BATCH", 4)
-    monkeypatch.setattr(error_rates, "FLAT_SYMBOLS", 32)
-    monkeypatch.setattr(error_rates, "GRID_BATCH", 2)
+    for name, value in {"FLAT_BLOCK": 4, "FLAT_SYMBOLS": 32, "GRID_BLOCK": 2, "BLOCKS": 1}.items():
+        monkeypatch.setattr(error_rates, name, value)
+
+
+@dataclass(frozen=True)
+class NoLink(error_rates.ErrorCount):
+    """Three bit errors and two symbol errors in every transmission, at no cost: for bookkeeping."""
+
+    def __call__(self, key, mapped, shared):
+        return error_rates.Errors(
+            jnp.full(self.realizations, 3, jnp.int32), jnp.full(self.realizations, 2, jnp.int32)
+        )
 
 
 @pytest.fixture
 def no_link(small, monkeypatch):
-    """Three bit errors and two symbol errors in every transmission, at no cost: for bookkeeping."""
-
-    def transmissions(key, modulation, fading, noise_var, *, link, batch, num_symbols):
-        return error_rates.Errors(np.full(batch, 3), np.full(batch, 2))
-
-    monkeypatch.setattr(error_rates, "transmissions", transmissions)
+    monkeypatch.setattr(error_rates, "ErrorCount", NoLink)
 
 
 @pytest.fixture
@@ -43,7 +53,7 @@ def traces(monkeypatch):
         return original(*arguments)
 
     monkeypatch.setattr(error_rates, "random_labels", counted)
-    error_rates.transmissions.clear_cache()
+    devices.evaluate.clear_cache()
     return seen
 
 
@@ -129,7 +139,7 @@ def test_repeated_names_and_values_are_one_point(no_link):
 
 
 def test_estimation_costs_errors_on_the_very_same_draws(monkeypatch):
-    monkeypatch.setattr(error_rates, "GRID_BATCH", 64)
+    monkeypatch.setattr(error_rates, "BLOCKS", 4)
     perfect, ls = (
         ber("qam16", "tdl-a", (5.0, 15.0), csi=csi, max_bits=2e5, min_errors=10**9).rows()
         for csi in ("perfect", "ls")
@@ -168,18 +178,21 @@ def test_ctrl_c_between_points_keeps_the_finished_ones(no_link, tmp_path, folder
         assert load_run(out).points == found.points
 
 
-def test_ctrl_c_inside_a_point_keeps_its_finished_batches(no_link, monkeypatch, tmp_path):
-    original = error_rates.batch_key
+def test_ctrl_c_inside_a_point_finishes_its_batch_and_keeps_it(no_link, monkeypatch, tmp_path):
+    """Ctrl-C comes while the third batch is counted: that one is still stored."""
+    original, calls = error_rates.count_sums, []
 
-    def key(seed, draw, batch):
-        if batch == 2:
-            raise KeyboardInterrupt
-        return original(seed, draw, batch)
+    def counted(*arguments):
+        calls.append(arguments)
+        if len(calls) == 5:  # two sums a batch
+            signal.raise_signal(signal.SIGINT)
+        return original(*arguments)
 
-    monkeypatch.setattr(error_rates, "batch_key", key)
+    monkeypatch.setattr(error_rates, "count_sums", counted)
     found = ber("qpsk", "awgn", [0.0], out=tmp_path)
+    assert found.interrupted
     assert found.rows() == load_run(tmp_path).rows()
-    assert (found.rows()[0]["trials"], found.rows()[0]["stopped"]) == (2 * 4 * 32 * 2, "interrupted")
+    assert (found.rows()[0]["trials"], found.rows()[0]["stopped"]) == (3 * 4 * 32 * 2, "interrupted")
 
 
 def test_progress_and_config(no_link, tmp_path):
@@ -203,7 +216,17 @@ GOOD = {"modulation": ["qam16"], "channel": ["awgn"], "ebno_db": [0.0]}
         ({"ebno_db": []}, "ebno_db is empty"),
         ({"ebno_db": [np.nan]}, "ebno_db must be finite"),
         ({"min_errors": 0}, "min_errors must be at least 1"),
-        ({"max_bits": np.inf}, "max_bits in"),
+        ({"max_bits": np.inf}, "max_bits must be in"),
+        ({"total_bits": 0.5}, "total_bits must be in"),
+        ({"rel_width": -0.1}, "rel_width must be a positive number; got -0.1"),
+        ({"target": 0.0}, "target must be a positive number"),
+        ({"generator": "rand"}, "unknown generator 'rand'.*Choices: threefry2x32"),
+        ({"execution": {"devices": 0}}, "devices must be at least 1; got 0"),
+        ({"execution": {"devices": 999}}, "there are .* devices; got devices = 999"),
+        ({"execution": {"batch": 0}}, "batch must be auto or at least 1 realisation"),
+        ({"importance": True, "min_errors": 9}, "importance sampling stops at rel_width, not at min_errors"),
+        ({"importance": True, "channel": "tdl-a"}, "unknown channel of importance sampling 'tdl-a'"),
+        ({"importance": True, "ebno_db": [50.0]}, "out of reach of single precision: lower the SNR"),
         ({"csi": "ls"}, "csi ls needs pilots, which only the TDL channels have; got awgn"),
         ({"csi": "genie"}, "csi must be perfect or ls; got 'genie'"),
         ({"demap": "soft"}, "demap must be nearest or app; got 'soft'"),
@@ -219,9 +242,35 @@ GOOD = {"modulation": ["qam16"], "channel": ["awgn"], "ebno_db": [0.0]}
     ],
 )
 def test_mistakes_are_said_before_anything_is_compiled_or_written(change, message, monkeypatch, tmp_path):
-    monkeypatch.setattr(error_rates, "transmissions", None)
+    monkeypatch.setattr(devices, "evaluate", None)
     with pytest.raises(ValueError, match=message):
         if "propagation" in change:
             change = {**change, "propagation": Propagation(**change["propagation"])}
+        if "execution" in change:
+            change = {"execution": Execution(**change["execution"])}
         ber(**{**GOOD, **change, "out": tmp_path / "run"})
     assert list(tmp_path.iterdir()) == []
+
+
+def test_importance_sampling_is_marked_and_meets_theory_where_plain_sampling_sees_nothing(tmp_path):
+    """16-QAM at a BER near 1e-9: half a million symbols would show no error."""
+    found = ber("qam16", ("awgn", "rayleigh-block"), [17.0], importance=True, out=tmp_path, seed=4)
+    rows = {(row["channel"], row["metric"]): row for row in found.rows(FOUR_SIGMA)}
+    assert len(rows) == 6
+    for (channel, metric), row in rows.items():
+        assert row["estimator"] == "importance" and row["stopped"] == "width"
+        if metric != "bler":
+            rate = {"ber": theory.ber, "ser": theory.ser}[metric]
+            exact = float(rate("qam16", row["esno_db"], channel.removesuffix("-block")))
+            assert row["low"] < exact < row["high"] and row["high"] < 1.2 * row["low"]
+    assert rows["awgn", "ber"]["value"] < 1e-10
+    assert load_run(tmp_path).rows() == found.rows()
+
+
+@pytest.mark.parametrize("generator", GENERATORS)
+def test_every_generator_meets_theory(generator):
+    found = ber("qam16", "rayleigh", (8.0,), min_errors=10**9, max_bits=4e6, generator=generator, seed=3)
+    for row in found.rows(FOUR_SIGMA):
+        rate = {"ber": theory.ber, "ser": theory.ser}[row["metric"]]
+        assert row["low"] < float(rate("qam16", row["esno_db"], "rayleigh")) < row["high"]
+    assert found.config["draws"]["generator"] == generator

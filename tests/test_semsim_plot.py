@@ -161,3 +161,13 @@ def test_a_figure_that_cannot_be_saved(tmp_path, name, message):
     with pytest.raises(ValueError, match=message):
         plot.save(plot.error_rate_figure(ROWS), tmp_path / name)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_estimates_by_importance_sampling_have_no_counts_and_are_named():
+    rows = [error_row("qam16", "awgn", x, 10.0**-x, estimator="importance") for x in (4.0, 9.0)]
+    for row in rows:
+        del row["errors"]
+    axes = plot.error_rate_figure(rows).axes[0]
+    (line,) = lines(axes, "qam16 importance")
+    np.testing.assert_allclose(line.get_ydata(), [1e-4, 1e-9])
+    assert axes.get_ylim()[0] < 1e-9

@@ -11,7 +11,11 @@ from semsim import runs
 from semsim.runs import RunWriter, load_run, shared_trials
 from semsim.sweep import count_sums, mean_sums
 
-CONFIG = {"command": "ber", "stop": {"metric": "ber", "errors": 5, "trials": 1000}, "row": {"cbr": 0.25}}
+CONFIG = {
+    "command": "ber",
+    "stop": {"metric": "ber", "min_errors": 5, "max_trials": 1000},
+    "row": {"cbr": 0.25},
+}
 
 
 def point(ebno_db):
@@ -92,7 +96,7 @@ def test_a_damaged_inner_line_is_named(tmp_path, damage):
     lines[1] = damage
     path.write_text("\n".join(lines) + "\n")
     with pytest.raises(
-        ValueError, match=r"rows-\d+\.jsonl, line 2 is damaged: restore it or remove the file"
+        ValueError, match=r"rows-0001-\w+\.jsonl, line 2 is damaged: restore it or remove the file"
     ):
         load_run(tmp_path)
 
@@ -109,7 +113,7 @@ def test_writers_on_one_folder_merge_and_a_batch_done_twice_counts_once(tmp_path
 @pytest.mark.parametrize("name", ["config.json", "rows-1.jsonl"])
 def test_a_folder_that_holds_a_run_is_refused_and_untouched(tmp_path, name):
     (tmp_path / name).write_text("mine")
-    with pytest.raises(ValueError, match="already holds a run: choose another folder"):
+    with pytest.raises(ValueError, match="already holds a run: resume it, choose another"):
         RunWriter(tmp_path, CONFIG)
     assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [(name, "mine")]
 
@@ -196,3 +200,18 @@ def test_the_state_of_the_code_is_recorded(monkeypatch):
 
     monkeypatch.setattr(subprocess, "run", nothing)
     assert runs.environment()["git"] is None  # no commit, no git, or a stranger's checkout
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_of_two_that_begin_one_run_the_second_is_refused(tmp_path, monkeypatch, links):
+    """Also when it looked before the first had written, and where the file system has no hard links."""
+    if not links:
+
+        def link(source, target):
+            raise OSError(errno.EPERM, "Operation not permitted")
+
+        monkeypatch.setattr(runs.os, "link", link)
+    runs.write_text(tmp_path / "config.json", "first", replace=False)
+    with pytest.raises(FileExistsError):
+        runs.write_text(tmp_path / "config.json", "second", replace=False)
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("config.json", "first")]

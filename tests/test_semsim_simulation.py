@@ -11,26 +11,27 @@ from flax import nnx
 
 from models import UJSCCConfig
 from phy import ResourceGrid
-from semsim import simulation
+from semsim import devices, simulation
 from semsim.data import from_array
 from semsim.link import Link
 from semsim.metrics import psnr
 from semsim.runs import load_run
 from semsim.scenario import Propagation, grid_fading
 from semsim.simulation import reconstruct, run
-from semsim.sweep import batch_key, draw_id
+from semsim.sweep import draw_id, draw_words
 from semsim.systems import SYSTEMS, Delivered, Point, ujscc
 
 CODEC = ujscc.build(UJSCCConfig(image_size=16, width=8, encoder_blocks=1, decoder_blocks=1))
 GRID = ResourceGrid(6, 16, 8, subcarrier_spacing=60e3, pilot_ofdm_symbol_indices=(1, 4))
 PIXELS = np.random.default_rng(0).integers(0, 256, (8, 16, 16, 3), np.uint8)
-IMAGES = from_array(PIXELS[:5])
+IMAGES, IMAGES8 = from_array(PIXELS[:5]), from_array(PIXELS)
 ARGUMENTS = {"codec": CODEC, "grid": GRID}
 
 
 @pytest.fixture(autouse=True)
 def four_images_a_batch(monkeypatch):
-    monkeypatch.setattr(simulation, "BATCH", 4)
+    monkeypatch.setattr(simulation, "BLOCK", 2)
+    monkeypatch.setattr(simulation, "BLOCKS", 2)
 
 
 def values(found):
@@ -47,10 +48,10 @@ def test_a_sweep_compiles_once_and_a_point_ignores_it(monkeypatch):
 
     monkeypatch.setitem(SYSTEMS, "ujscc", replace(system, transmit=counted))
     alone = run("ujscc", IMAGES, "qam64", "tdl-a", [14.0], **ARGUMENTS)
-    once, compiled = len(seen), simulation.scores._cache_size()
+    once, compiled = len(seen), devices.evaluate._cache_size()
     orders = (*ujscc.ORDERS, "auto")
     found = run("ujscc", IMAGES, orders, ("awgn", "rayleigh-block", "tdl-a"), range(16), **ARGUMENTS)
-    assert (len(seen), simulation.scores._cache_size()) == (once, compiled)
+    assert (len(seen), devices.evaluate._cache_size()) == (once, compiled)
     assert len(found.points) == 6 * 3 * 16
     assert len(values(alone)) == 3 and values(alone) <= values(found)
 
@@ -73,38 +74,41 @@ def test_rows_say_what_was_measured(tmp_path):
     assert len(config["weights"]["sha256"]) == 16
 
 
+def draws_of(channel, esno_db, batch, block):
+    words = jnp.asarray(draw_words(0, draw_id({"channel": channel}, esno_db)))
+    return devices.block_key(words, jnp.asarray([batch, block], jnp.uint32))
+
+
 @pytest.mark.parametrize("kind", ["uint8", "float32"])
-def test_the_last_batch_counts_its_own_images_and_no_padding(kind):
-    """Images 4.. of the set are one batch, whatever fills it up: against each image sent by hand."""
-    pixels = PIXELS if kind == "uint8" else PIXELS.astype(np.float32) / 255
+@pytest.mark.parametrize("count", [1, 5, 7])
+def test_the_last_batch_counts_its_own_images_and_no_padding(kind, count):
+    """Two blocks of two images a batch, in the order that the seed draws: against each block sent by hand."""
+    pixels = (PIXELS if kind == "uint8" else PIXELS.astype(np.float32) / 255)[:count]
     point = Point(jnp.int32(2), grid_fading("awgn", Propagation(), GRID), jnp.float32(0.01))
-    key = batch_key(0, draw_id({"channel": "awgn"}, 20.0), 1)
-    graph, state = nnx.split(CODEC)
-    whole = simulation.scores(
-        state, jnp.asarray(pixels[4:]), key, point,
-        system=SYSTEMS["ujscc"], graph=graph, link=Link(GRID), realizations=1,
-    )  # fmt: skip
-    found = [
-        dict(run("ujscc", from_array(pixels[:count]), "qam16", "awgn", [20.0], **ARGUMENTS).points[0][1])
-        for count in (4, 5, 7)
-    ]
-    for parts, extra in zip(found[1:], (1, 3), strict=True):
-        assert parts["psnr"]["n"] == 4 + extra
-        np.testing.assert_allclose(
-            parts["psnr"]["sum"] - found[0]["psnr"]["sum"], np.sum(whole.psnr[:extra]), rtol=1e-5
-        )
-        assert parts["ser"]["errors"] - found[0]["ser"]["errors"] == np.sum(whole.symbol_errors[:extra])
+    kernel = simulation.Quality(SYSTEMS["ujscc"], nnx.graphdef(CODEC), Link(GRID), draws=1, realizations=2)
+    order = np.random.default_rng(0).permutation(count)
+    psnrs, errors = [], 0
+    for start in range(0, count, 2):
+        chosen = order[start : start + 2]
+        block = np.resize(pixels[chosen], (2, *pixels.shape[1:]))
+        by_hand = kernel(draws_of("awgn", 20.0, start // 4, start % 4 // 2), block, (nnx.state(CODEC), point))
+        psnrs += list(np.asarray(by_hand.psnr)[: len(chosen)])
+        errors += int(by_hand.symbol_errors[: len(chosen)].sum())
+    ((_, sums),) = run("ujscc", from_array(pixels), "qam16", "awgn", [20.0], **ARGUMENTS).points
+    assert sums["psnr"]["n"] == count and sums["ser"]["trials"] == 64 * count
+    np.testing.assert_allclose(sums["psnr"]["sum"], np.sum(psnrs), rtol=1e-5)
+    assert sums["ser"]["errors"] == errors
 
 
 def test_realizations_are_independent_draws_averaged_per_image():
     found = run(
-        "ujscc", from_array(PIXELS[:4]), "qam16", "rayleigh-block", [10.0], realizations=3, **ARGUMENTS
+        "ujscc", from_array(PIXELS[:2]), "qam16", "rayleigh-block", [10.0], realizations=3, **ARGUMENTS
     ).points
     ((_, sums),) = found
     fading = grid_fading("rayleigh-block", Propagation(), GRID)
     point = Point(jnp.int32(2), fading, jnp.float32(0.1))
-    key = batch_key(0, draw_id({"channel": "rayleigh-block"}, 10.0), 0)
-    images = jnp.asarray(PIXELS[:4] / np.float32(255))
+    key = draws_of("rayleigh-block", 10.0, 0, 0)
+    images = jnp.asarray(PIXELS[np.random.default_rng(0).permutation(2)] / np.float32(255))
 
     @jax.jit
     def send(key):
@@ -116,7 +120,7 @@ def test_realizations_are_independent_draws_averaged_per_image():
     np.testing.assert_allclose(sums["psnr"]["sum"], quality.mean(axis=0).sum(), rtol=1e-5)
     np.testing.assert_allclose(sums["psnr"]["sum_sq"], (quality.mean(axis=0) ** 2).sum(), rtol=1e-5)
     assert sums["ser"]["errors"] == sum(int(one.symbol_errors.sum()) for one in each)
-    assert sums["ser"]["trials"] == 4 * 64 * 3 and sums["ser"]["blocks"] == 4
+    assert sums["ser"]["trials"] == 2 * 64 * 3 and sums["ser"]["blocks"] == 2
 
 
 @pytest.fixture
@@ -129,11 +133,12 @@ def fake(monkeypatch):
     monkeypatch.setitem(SYSTEMS, "ujscc", replace(SYSTEMS["ujscc"], transmit=transmit))
 
 
-def test_draws_are_common_to_modulations_and_receivers_and_to_nothing_else(fake, monkeypatch):
-    draws = []
-    monkeypatch.setattr(simulation, "batch_key", lambda *words: draws.append(words) or batch_key(*words))
-    for arguments in ({}, {"csi": "ls"}, {"demap": "app"}):
-        run(
+def test_draws_are_common_to_modulations_and_receivers_and_to_nothing_else():
+    """The words that the keys are made of: one set for each channel and SNR."""
+    words = [
+        tuple(job.work.words)
+        for arguments in ({}, {"csi": "ls"}, {"demap": "app"})
+        for job in simulation.sweep(
             "ujscc",
             IMAGES,
             ("bpsk", "qam256", "auto"),
@@ -141,8 +146,28 @@ def test_draws_are_common_to_modulations_and_receivers_and_to_nothing_else(fake,
             (3.0, 4.0),
             **arguments,
             **ARGUMENTS,
-        )
-    assert len(draws) == 3 * 3 * 2 * 2 * 2 and len(set(draws)) == 2 * 2 * 2  # channel x SNR x batch
+        ).jobs
+    ]
+    assert len(words) == 3 * 3 * 2 * 2 and len(set(words)) == 2 * 2
+
+
+def test_images_come_in_an_order_of_the_seed_and_an_early_end_is_a_random_sample():
+    pixels = np.repeat(np.arange(8, dtype=np.uint8), 16 * 16 * 3).reshape(8, 16, 16, 3)
+    for seed in (0, 1):
+        job = simulation.sweep(
+            "ujscc", from_array(pixels), "bpsk", "awgn", [3.0], seed=seed, **ARGUMENTS
+        ).jobs[0]
+        shown = np.concatenate([job.work.mapped(batch)[..., 0, 0, 0].reshape(-1) for batch in range(2)])
+        assert sorted(shown) == list(range(8)) and list(shown) != list(range(8))
+        np.testing.assert_array_equal(shown, np.random.default_rng(seed).permutation(8))
+
+
+def test_a_point_ends_when_its_interval_is_narrow_enough():
+    """Four images a batch: the first look whose 95 % interval reaches less than 9 dB from the mean."""
+    whole = run("ujscc", IMAGES8, "qam16", "awgn", [15.0], **ARGUMENTS)
+    early = run("ujscc", IMAGES8, "qam16", "awgn", [15.0], width=50.0, **ARGUMENTS)
+    assert [row["n"] for row in whole.rows()] == [8] * 3 and whole.rows()[0]["stopped"] == "trials"
+    assert [row["n"] for row in early.rows()] == [4] * 3 and early.rows()[0]["stopped"] == "width"
 
 
 def test_a_system_that_detects_nothing_has_no_symbol_error_rate(fake):
@@ -153,22 +178,19 @@ def test_a_system_that_detects_nothing_has_no_symbol_error_rate(fake):
     ]
 
 
-def test_ctrl_c_keeps_the_finished_batches(fake, tmp_path):
+def test_ctrl_c_keeps_the_finished_points(fake, tmp_path):
     seen = []
 
     def progress(text, done, total):
         seen.append((done, total))
-        if done == 3:
+        if done == 2:
             raise KeyboardInterrupt
 
     found = run(
         "ujscc", IMAGES, "bpsk", "awgn", (0.0, 5.0, 9.0), out=tmp_path, progress=progress, **ARGUMENTS
     )
-    assert seen == [(0, 6), (1, 6), (2, 6), (3, 6)] and found.interrupted
-    assert [(row["esno_db"], row["n"]) for row in found.rows() if row["metric"] == "psnr"] == [
-        (0.0, 5),
-        (5.0, 4),
-    ]
+    assert seen == [(0, 3), (1, 3), (2, 3)] and found.interrupted
+    assert {(row["esno_db"], row["n"]) for row in found.rows()} == {(0.0, 5), (5.0, 5)}
     assert load_run(tmp_path).points == found.points
 
 
@@ -178,7 +200,9 @@ def test_a_metric_that_is_not_finite_stops_the_run_and_names_the_point(monkeypat
         return Delivered(spoilt, jnp.zeros(len(images), jnp.int32), None)
 
     monkeypatch.setitem(SYSTEMS, "ujscc", replace(SYSTEMS["ujscc"], transmit=transmit))
-    with pytest.raises(FloatingPointError, match="not finite at .*'esno_db': 5.0.*what was finished is in"):
+    with pytest.raises(
+        FloatingPointError, match="not finite at .*'esno_db': 5.0.*what was finished before is kept"
+    ):
         run("ujscc", IMAGES, "bpsk", "awgn", (0.0, 5.0), out=tmp_path, **ARGUMENTS)
     assert {row["esno_db"] for row in load_run(tmp_path).rows()} == {0.0}
 
@@ -186,10 +210,10 @@ def test_a_metric_that_is_not_finite_stops_the_run_and_names_the_point(monkeypat
 def test_reconstruct_is_the_first_realisation_of_a_run(monkeypatch):
     """`run` folds in the number of the realisation, `reconstruct` does too: the pictures belong to the figures."""
     monkeypatch.setitem(SYSTEMS, "ujscc", replace(SYSTEMS["ujscc"], grid=GRID))
-    pictures = reconstruct("ujscc", PIXELS[:4], "qam16", "tdl-a", 12.0, codec=CODEC)
-    ((_, sums),) = run("ujscc", from_array(PIXELS[:4]), "qam16", "tdl-a", [12.0], **ARGUMENTS).points
+    pictures = reconstruct("ujscc", PIXELS[:7], "qam16", "tdl-a", 12.0, codec=CODEC)
+    ((_, sums),) = run("ujscc", from_array(PIXELS[:7]), "qam16", "tdl-a", [12.0], **ARGUMENTS).points
     assert sums["ser"]["errors"] == int(np.sum(pictures.symbol_errors))
-    quality = np.asarray(psnr(pictures.images, jnp.asarray(PIXELS[:4] / np.float32(255))))
+    quality = np.asarray(psnr(pictures.images, jnp.asarray(PIXELS[:7] / np.float32(255))))
     np.testing.assert_allclose(sums["psnr"]["sum"], quality.sum(), rtol=1e-5)
 
 
@@ -238,7 +262,7 @@ GOOD = {
     ],
 )
 def test_mistakes_are_said_before_anything_is_compiled_or_written(change, message, monkeypatch, tmp_path):
-    monkeypatch.setattr(simulation, "scores", None)
+    monkeypatch.setattr(devices, "evaluate", None)
     with pytest.raises(ValueError, match=message):
         run(**{**GOOD, **change, "out": tmp_path / "run"})
     assert list(tmp_path.iterdir()) == []

@@ -78,7 +78,9 @@ def load_codec(path: Path, name: str, config_type: type, build: Callable[[Any], 
     stored: Any = metadata["config"]
     settings = {key: tuple(value) if isinstance(value, list) else value for key, value in stored.items()}
     try:
-        codec = build(config_type(**settings))
+        codec = nnx.eval_shape(
+            lambda: build(config_type(**settings))
+        )  # drawing weights would take longer than the rest
     except TypeError as error:
         raise ValueError(f"{path} was written for another version of {name}: {error}") from None
     load_weights(path, codec)

@@ -1,0 +1,104 @@
+"""What a sweep will cost, before it runs: one measured batch of every program, and theory for how many batches a
+point needs."""
+
+import math
+import time
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import jax
+
+from semsim.devices import Evaluator, Execution
+from semsim.engine import Job, Sweep
+from semsim.stopping import FEWEST_ERRORS, next_look
+
+NORMAL = 1.96  # of the 95 % interval
+
+
+class Program(NamedTuple):
+    """One compiled program of a sweep.
+
+    what: the channels it serves. batches: expected, fewest and most over its points; they differ where theory does
+    not know the error rate. realizations: in a batch. memory: bytes on each device beside the arguments. seconds: of
+    a batch, compiled.
+    """
+
+    what: str
+    points: int
+    fewest: int
+    most: int
+    realizations: int
+    memory: int
+    compile_seconds: float
+    seconds: float
+
+
+class Plan(NamedTuple):
+    """devices: that share the work. programs: one compilation each."""
+
+    devices: int
+    programs: list[Program]
+
+    @property
+    def points(self) -> int:
+        return sum(program.points for program in self.programs)
+
+    def seconds(self) -> tuple[float, float]:
+        """Time until the result, at least and at most, compilation included."""
+        compiling = sum(program.compile_seconds for program in self.programs)
+        return (
+            compiling + sum(program.fewest * program.seconds for program in self.programs),
+            compiling + sum(program.most * program.seconds for program in self.programs),
+        )
+
+
+def plan(sweep: Sweep, execution: Execution) -> Plan:
+    """Compiles every program of the sweep and times one batch of each; simulates and writes nothing else.
+
+    A sweep with a total budget is expected to spend it. Errors: as `engine.execute` has before it compiles.
+    """
+    evaluator = Evaluator(execution)
+    groups: dict[object, list[Job]] = {}
+    for job in sweep.jobs:
+        shapes = tuple((leaf.shape, str(leaf.dtype)) for leaf in jax.tree.leaves(job.work.shared))
+        groups.setdefault((job.work.kernel, jax.tree.structure(job.work.shared), shapes), []).append(job)
+    return Plan(evaluator.mesh.size, [_program(jobs, sweep, evaluator) for jobs in groups.values()])
+
+
+def _program(jobs: Sequence[Job], sweep: Sweep, evaluator: Evaluator) -> Program:
+    work = jobs[0].work
+    started = time.perf_counter()
+    memory = evaluator.memory(work, evaluator.width(work))
+    list(evaluator.batches(work, [0]))
+    compiled = time.perf_counter()
+    several = [number % jobs[0].most for number in range(4)]
+    list(evaluator.batches(work, several))
+    seconds = (time.perf_counter() - compiled) / len(several)
+    needs = [_batches(job, sweep) for job in jobs]
+    return Program(
+        what=", ".join(dict.fromkeys(str(job.point["channel"]) for job in jobs)),
+        points=len(jobs),
+        fewest=sum(low for low, _ in needs),
+        most=sum(high for _, high in needs),
+        realizations=work.blocks * work.kernel.realizations,
+        memory=memory,
+        compile_seconds=compiled - started,
+        seconds=seconds,
+    )
+
+
+def _batches(job: Job, sweep: Sweep) -> tuple[int, int]:
+    """Batches of a point at least and at most; the same number twice where theory knows the error rate."""
+    stop = sweep.stop
+    if stop.min_errors is None and stop.rel_width is None and stop.abs_width is None:
+        return job.budget, job.budget
+    if job.expected is None:
+        return 1, job.budget
+    needed = max(
+        stop.min_errors or 0, max((NORMAL / stop.rel_width) ** 2, FEWEST_ERRORS) if stop.rel_width else 0
+    )
+    wanted = needed / job.expected if job.expected else math.inf
+    look = 0
+    while look < job.budget and look < wanted:
+        look = next_look(look, job.budget)
+    return look, look
