@@ -17,9 +17,9 @@ import semsim
 from channels import GridFading, pad
 from models import UJSCC
 from semsim.data import ImageSet, as_float
+from semsim.environment import environment
 from semsim.link import Link
 from semsim.metrics import psnr
-from semsim.runs import environment
 from semsim.scenario import channel_identity, grid_fading
 from semsim.stats import Interval, paired_interval
 from semsim.sweep import batch_key, draw_id
