@@ -18,7 +18,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 EXPIRY = 900.0
-"""Seconds without a sign of life after which a claim counts as abandoned; longer than any call and any compilation."""
+"""Seconds without a sign of life, which every batch gives, after which a claim counts as abandoned."""
 TORN = 10.0
 """The same for a claim that does not say whose it is: its owner died, or the disk was full, as it was being written."""
 

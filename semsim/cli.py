@@ -44,6 +44,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"semsim: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
     except OSError as error:
+        if error.strerror is None:
+            raise
         print(
             f"semsim: {error.strerror}: {error.filename}; what was finished before is kept", file=sys.stderr
         )
@@ -64,7 +66,7 @@ def _is_ours(error: BaseException) -> bool:
 
 
 def _with_saved(arguments: list[str]) -> list[str]:
-    """The arguments of the command that made the run behind those of `--resume RUN`, which win.
+    """The arguments of the command that made the run in front of those of `--resume RUN`, which win.
 
     Errors: ValueError for a folder without a run, or with one of another command.
     """
@@ -77,22 +79,27 @@ def _with_saved(arguments: list[str]) -> list[str]:
         raise ValueError(
             f"{folder} was made by `semsim {config.get('command')}`: resume it with that command"
         )
-    command, *saved = config.get("arguments") or [arguments[0]]
     given = arguments[1:]
-    if saved and given and not (saved[0].startswith("-") or given[0].startswith("-")):
-        saved = saved[1:]  # the system is named again
-    elif saved and not saved[0].startswith("-"):
-        given, saved = [saved[0], *saved[1:], *given], []
-    return [command, *saved, *given]
+    named = given[:1] if not given[0].startswith("-") else []  # the system, said again
+    if not config.get("arguments"):
+        if _lasting(given[len(named) :]):
+            return arguments
+        raise ValueError(
+            f"{folder} was made from Python: resume it there with resume=True, or repeat its options here"
+        )
+    saved = config["arguments"][1:]
+    if named and saved and not saved[0].startswith("-"):
+        saved = saved[1:]
+    return [arguments[0], *named, *saved, *given[len(named) :]]
 
 
 def _lasting(arguments: Sequence[str]) -> tuple[str, ...]:
     """The arguments without those that belong to one attempt: where it ran and how it went on."""
     found, values = [], 0  # values: arguments of a dropped option that are still to come
     for word in arguments:
-        name = word.split("=", 1)[0]
-        if name in ATTEMPT:
-            values = ATTEMPT[name] if name == word else 0
+        name = word.split("=", 1)[0].replace("_", "-").replace("--no-", "--")
+        if word.startswith("--") and name in ATTEMPT:
+            values = 0 if "=" in word else ATTEMPT[name]
         elif values:
             values -= 1
         else:

@@ -135,10 +135,9 @@ class Evaluator:
         name = (work.kernel, work.generator)
         if name not in self._widths:
             if isinstance(self.batch, int):
-                chosen = -(-self.batch // work.kernel.realizations)
+                self._widths[name] = -(-self.batch // work.kernel.realizations)
             else:
-                chosen = self._fitting(work)
-            self._widths[name] = min(chosen, MAX_WIDTH)
+                self._widths[name] = agreed(self._fitting(work))  # hosts may see different amounts of memory
         return self._widths[name]
 
     def memory(self, work: Work, width: int) -> int:
@@ -151,24 +150,25 @@ class Evaluator:
         return int(analysis.temp_size_in_bytes + analysis.output_size_in_bytes) if analysis else 0
 
     def _fitting(self, work: Work) -> int:
-        device = self.mesh.devices.flat[0]
+        device = self.mesh.local_devices[0]
         if device.platform == "cpu":
             return 1
         limit = (device.memory_stats() or {}).get("bytes_limit")
         needed = self.memory(work, 1)
         if not limit or not needed:
             return 64
-        return 1 << max(int(MEMORY_SHARE * limit / needed).bit_length() - 1, 0)
+        return min(1 << max(int(MEMORY_SHARE * limit / needed).bit_length() - 1, 0), MAX_WIDTH)
 
     def _halve(self, work: Work, failed: int) -> None:
-        name = (work.kernel, work.generator)
-        if self._widths[name] >= failed:  # not yet halved for a call that was under way at the same time
-            if failed == 1:
-                raise ValueError(
-                    f"a block of {work.kernel.realizations} realisations does not fit into the memory of "
-                    f"{self.mesh.devices.flat[0]}: use a smaller grid or codec"
-                )
-            self._widths[name] = failed // 2
+        where = self.mesh.local_devices[0]
+        if jax.process_count() > 1:  # the others are in the middle of the same call
+            raise ValueError(f"{where} ran out of memory with {failed} blocks at once: set batch lower")
+        if failed == 1:
+            raise ValueError(
+                f"a block of {work.kernel.realizations} realisations does not fit into the memory of {where}: "
+                "use a smaller grid or codec"
+            )
+        self._widths[work.kernel, work.generator] = failed // 2
 
     def _call_size(self, work: Work, width: int) -> int:
         """Blocks in a call: a batch or more, and the same load for every device."""

@@ -10,6 +10,7 @@ time: a run that was killed and resumed, at any moment, ends with the rows of on
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,6 +18,7 @@ import jax
 
 from semsim.claims import Claims
 from semsim.devices import Evaluator, Execution, Work, agreed, any_process, unanimous
+from semsim.environment import environment
 from semsim.runs import Run, RunWriter, point_interval
 from semsim.signals import asked_to_stop
 from semsim.stopping import Stop, half_width, next_look, trials
@@ -25,8 +27,8 @@ from semsim.sweep import Parts, Sums, add, point_name
 Progress = Callable[[str, int, int], None]
 """Called with what is at hand, finished points and all points."""
 
-WAIT = 0.5
-"""Seconds between two looks at work that other processes hold."""
+WAIT, SHOW = 0.5, 5.0
+"""Seconds between two looks at work that other processes hold, and between two signs of progress within a point."""
 
 
 class Job(NamedTuple):
@@ -90,8 +92,16 @@ def execute(
     Errors: ValueError for devices that are not there, a folder that cannot be used, and settings that differ from
     those of the run to resume, before anything is compiled; OSError when a finished batch cannot be stored.
     """
+    if force_config and not resume:
+        raise ValueError("force_config says how to resume a run: give resume too")
     evaluator = Evaluator(execution)
     leader = jax.process_index() == 0
+    same = {name: value for name, value in sweep.config.items() if name != "arguments"}
+    code = {name: environment()[name] for name in ("code", "versions")}
+    if not unanimous([same, asdict(execution), code]):
+        raise ValueError(
+            "the processes of the job differ in options or code: start all of them with the same"
+        )
     with _writer(out, sweep.config, resume, force_config) as writer:
         return simulate(sweep.jobs, sweep.stop, writer, evaluator, progress if leader else silent)
 
@@ -108,10 +118,6 @@ def _writer(out: Path | None, config: dict, resume: bool, force_config: bool) ->
             refused = str(error)
     if refused := agreed(refused):
         raise ValueError(refused)
-    if not unanimous({name: value for name, value in config.items() if name != "arguments"}):
-        raise ValueError(
-            "the processes of the job were started with different options: give all of them the same"
-        )
     return writer
 
 
@@ -151,6 +157,8 @@ class _Loop:
         self.jobs, self.stop, self.writer, self.evaluator = jobs, stop, writer, evaluator
         self.progress, self.asked = progress, asked
         self.claims = Claims(writer.folder if jax.process_index() == 0 else None)
+        self.place = 0  # of the point at hand, for the progress display
+        self.shown = time.monotonic()
         self.ahead_of: Job | None = None
         self.ahead: dict[int, Any] = {}
 
@@ -206,7 +214,8 @@ class _Loop:
     def _group(self, group: list[Job], done: int) -> dict[str, _State]:
         states = {}
         for number, job in enumerate(sorted(group, key=lambda job: job.point["esno_db"])):
-            self.progress(job.title, done + number, len(self.jobs))
+            self.place = done + number
+            self.progress(job.title, self.place, len(self.jobs))
             state = self._until_done(job)
             states[point_name(job.point)] = state
             if self.stop.below_target(point_interval(self.stop, job.point, state.sums)):
@@ -243,6 +252,10 @@ class _Loop:
         except (OSError, FloatingPointError) as error:
             failed = error
         self.claims.alive()
+        if time.monotonic() - self.shown > SHOW:
+            self.shown = time.monotonic()
+            known = len(self.writer.totals.batches(job.point))
+            self.progress(f"{job.title}, {known} batches", self.place, len(self.jobs))
         stop = any_process(self.asked() or failed is not None)
         if failed:
             raise failed
@@ -250,8 +263,8 @@ class _Loop:
             raise _Interrupted
 
     def _results(self, job: Job, missing: Sequence[int]) -> Iterator[tuple[int, Any]]:
-        """What the kernel returns for the missing batches. Where a call of an accelerator holds more than a look asks for,
-        it is filled with the batches of the looks to come, which wait here."""
+        """What the kernel returns for the missing batches. Where a call of an accelerator holds more than a look asks
+        for, it is filled with the batches of the looks to come, which wait here."""
         if self.ahead_of is not job:
             self.ahead_of, self.ahead = job, {}
         ready = [number for number in missing if number in self.ahead]
@@ -281,8 +294,18 @@ class _Loop:
         with self.claims.hold(work) as ours:
             ours = agreed(ours)
             if ours:
-                self.writer.refresh()
+                self._refresh()
             yield ours
+
+    def _refresh(self) -> None:
+        """Takes in the rows of others. In a distributed job a damaged row ends all processes."""
+        failed: ValueError | None = None
+        try:
+            self.writer.refresh()
+        except ValueError as error:
+            failed = error
+        if any_process(failed is not None):
+            raise failed or ValueError("process 0 could not read the run: it says why")
 
     def _wait(self, done: int) -> None:
         self.progress("waiting for other processes", done, len(self.jobs))

@@ -78,7 +78,8 @@ class ErrorCount(Kernel):
         gain = fade(key_fading, self.link, fading, (self.realizations,), self.num_symbols)
         decided = send_labels(key_noise, self.link, labels, modulation, gain, noise_var)
         bits = phy.count_bit_errors(labels, decided)
-        # One reduction for both counts: with two, XLA fuses the whole receiver into each of them (6 times slower on CPU).
+        # One reduction for both counts: with two, XLA fuses the whole receiver into each of them (6 times slower on
+        # CPU).
         zero = jnp.int32(0)
         return Errors(*jax.lax.reduce((bits, (bits > 0).astype(jnp.int32)), (zero, zero), _both, (1,)))
 
@@ -97,6 +98,7 @@ def ber(
     min_errors: int | None = None,
     max_bits: float = 1e8,
     rel_width: float | None = None,
+    abs_width: float | None = None,
     target: float | None = None,
     total_bits: float | None = None,
     importance: bool = False,
@@ -123,6 +125,7 @@ def ber(
         min_errors=min_errors,
         max_bits=max_bits,
         rel_width=rel_width,
+        abs_width=abs_width,
         target=target,
         total_bits=total_bits,
         importance=importance,
@@ -144,6 +147,7 @@ def sweep(
     min_errors: int | None = None,
     max_bits: float = 1e8,
     rel_width: float | None = None,
+    abs_width: float | None = None,
     target: float | None = None,
     total_bits: float | None = None,
     importance: bool = False,
@@ -158,11 +162,12 @@ def sweep(
     their Eb/N0 is charged for pilots and cyclic prefix. csi "ls" estimates the channel from the pilots and needs a
     TDL channel.
 
-    A point stops at `min_errors` bit errors (default 200, unless `rel_width` is given) and when its 95 % interval
-    reaches no further than `rel_width` times the bit error rate from it; or at `max_bits` bits; its rows say which in
-    `stopped`.
+    A point stops at `min_errors` bit errors (default 200, unless a width is given; from 100 on they must also come in
+    100 bursts, so that a single deep fade does not end it) and when its 95 % interval reaches no further from the bit
+    error rate than `rel_width` times it and than `abs_width`; or at `max_bits` bits; its rows say which in `stopped`.
     target: a curve ends, in ascending Eb/N0, with the first point whose interval lies below this bit error rate.
-    total_bits: budget of the sweep; what the points leave of it goes to those with the widest intervals.
+    total_bits: budget of the sweep; what the points leave of it goes to those with the widest intervals. Points whose
+    own rules need more get more.
     importance: sample errors where they happen (`semsim.rare`), for rates down to 1e-9 and below on AWGN and block
     fading; rows say so in `estimator`, have a BLER of transmissions of 256 symbols, and stop at `rel_width` (default
     0.05).
@@ -183,12 +188,12 @@ def sweep(
             raise ValueError(
                 "importance sampling stops at rel_width, not at min_errors, and knows perfect CSI and nearest points only"
             )
-        rel_width = rel_width or RARE_WIDTH
+        rel_width = RARE_WIDTH if rel_width is None and abs_width is None else rel_width
         for name in channel:
             check_name("channel of importance sampling", name, RARE_CHANNELS)
-    elif min_errors is None and rel_width is None:
+    elif min_errors is None and rel_width is None and abs_width is None:
         min_errors = MIN_ERRORS
-    stop = Stop("ber", max_bits, min_errors, rel_width, None, target, total_bits)
+    stop = Stop("ber", max_bits, min_errors, rel_width, abs_width, target, total_bits)
     items = _points(modulation, channel, ebno_db, csi, demap, propagation, grid)
     if importance:
         jobs = [_rare_job(item, propagation, max_bits, seed, generator) for item in items]
@@ -331,8 +336,10 @@ def _noise_var(item: _Item) -> np.float32:
 
 def _expected(point: dict, kernel: ErrorCount) -> float | None:
     """Bit errors in a batch by theory; None where there is no closed form."""
-    channel = point["channel"].removesuffix("-block")
-    if channel not in theory.CHANNELS or kernel.link.grid is not None:
+    channel = point["channel"]
+    if (
+        channel not in theory.CHANNELS
+    ):  # in block fading theory knows the rate, but not how many bursts make it up
         return None
     rate = float(theory.ber(point["modulation"], point["esno_db"], channel, point.get("k_db")))
     return rate * BLOCKS * kernel.realizations * kernel.num_symbols * phy.num_bits(point["modulation"])

@@ -34,10 +34,11 @@ class Program(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """devices: that share the work. programs: one compilation each."""
+    """devices: that share the work. programs: one compilation each. total: budget of the sweep, if it has one."""
 
     devices: int
     programs: list[Program]
+    total: float | None
 
     @property
     def points(self) -> int:
@@ -55,25 +56,27 @@ class Plan(NamedTuple):
 def plan(sweep: Sweep, execution: Execution) -> Plan:
     """Compiles every program of the sweep and times one batch of each; simulates and writes nothing else.
 
-    A sweep with a total budget is expected to spend it. Errors: as `engine.execute` has before it compiles.
+    What a target saves and what a total budget adds is not foreseen. Errors: as `engine.execute` has before it
+    compiles.
     """
     evaluator = Evaluator(execution)
     groups: dict[object, list[Job]] = {}
     for job in sweep.jobs:
         shapes = tuple((leaf.shape, str(leaf.dtype)) for leaf in jax.tree.leaves(job.work.shared))
         groups.setdefault((job.work.kernel, jax.tree.structure(job.work.shared), shapes), []).append(job)
-    return Plan(evaluator.mesh.size, [_program(jobs, sweep, evaluator) for jobs in groups.values()])
+    programs = [_program(jobs, sweep, evaluator) for jobs in groups.values()]
+    return Plan(evaluator.mesh.size, programs, sweep.stop.total)
 
 
 def _program(jobs: Sequence[Job], sweep: Sweep, evaluator: Evaluator) -> Program:
     work = jobs[0].work
     started = time.perf_counter()
-    memory = evaluator.memory(work, evaluator.width(work))
     list(evaluator.batches(work, [0]))
     compiled = time.perf_counter()
     several = [number % jobs[0].most for number in range(4)]
     list(evaluator.batches(work, several))
     seconds = (time.perf_counter() - compiled) / len(several)
+    memory = evaluator.memory(work, evaluator.width(work))
     needs = [_batches(job, sweep) for job in jobs]
     return Program(
         what=", ".join(dict.fromkeys(str(job.point["channel"]) for job in jobs)),

@@ -22,6 +22,8 @@ from semsim.stats import Interval
 from semsim.stopping import Stop
 from semsim.sweep import Batch, Parts, Sums, Totals, metric_interval, result_rows
 
+AXES = ("modulation", "channel", "ebno_db", "esno_db")
+
 
 @dataclass(frozen=True)
 class Run:
@@ -39,8 +41,16 @@ class Run:
 
     @property
     def points(self) -> list[tuple[dict, Sums]]:
-        """Every point that was simulated, with its sums."""
-        return self.totals.points()
+        """Every point that was simulated, with its sums, in the order of the config's axes."""
+        axes = {name: list(self.config.get(name, ())) for name in AXES}
+
+        def place(item: tuple[dict, Sums]) -> list[int]:
+            return [
+                axis.index(item[0][name]) if item[0].get(name) in axis else len(axis)
+                for name, axis in axes.items()
+            ]
+
+        return sorted(self.totals.points(), key=place)
 
     def batches(self, point: Mapping) -> dict[int, Batch]:
         """The batches of a point by number; empty if it was not simulated."""

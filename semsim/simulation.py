@@ -189,6 +189,10 @@ def sweep(
     check_seed(seed)
     modulation, channel, propagation = names(modulation), names(channel), propagation or Propagation()
     esno_db = parse_range("esno_db", [float(value) for value in esno_db])
+    if total_images is not None and width is None:
+        raise ValueError(
+            "without a width every point takes all images, and total_images has nothing to give: add a width"
+        )
     stop = Stop("psnr", len(images.images), abs_width=width, total=total_images)
     link, points = _points(system, grid, csi, demap, modulation, channel, esno_db, propagation)
     chosen = SYSTEMS[system]

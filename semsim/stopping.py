@@ -3,8 +3,8 @@
     look after 1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 15, ... batches --> reached? --> the next look, or the next point
 
 The looks are fixed in advance and independent of devices and processes, so every way of running a sweep ends a point
-after the same batches. They grow by a quarter: a point gets at most a quarter more than it needs, and is looked at a
-few dozen times at most, not after each of a million batches.
+after the same batches. They grow by a quarter: a point gets at most a quarter, or one batch, more than it needs,
+and is looked at a few dozen times at most, not after each of a million batches.
 
 Why the intervals hold although the data decide when to stop: sampling until a number of errors is inverse binomial
 sampling (Haldane, Biometrika 33, 1945), whose exact interval lies inside the binomial one that is reported; sampling

@@ -133,7 +133,10 @@ class Totals:
             batches[number] = Batch(sums, parts)
         known = batches[number]
         if not _agree(known.sums, sums):
-            raise ValueError(f"batch {number} of {dict(point)} is there twice, with different results")
+            raise ValueError(
+                f"batch {number} of {dict(point)} is there twice, with different results: "
+                "remove one of the rows files that have it"
+            )
 
     def batches(self, point: Point) -> dict[int, Batch]:
         """What is known of a point, by batch number; empty for one never simulated."""

@@ -75,12 +75,13 @@ def show_plan(plan: Plan, as_json: bool) -> None:
     least, most = plan.seconds()
     if as_json:
         programs = [program._asdict() for program in plan.programs]
-        print(
-            dumps(
-                {"points": plan.points, "devices": plan.devices, "compilations": len(programs), "seconds": [least, most],
-                 "programs": programs}
-            )
-        )  # fmt: skip
+        whole = {
+            "points": plan.points,
+            "total": plan.total,
+            "devices": plan.devices,
+            "seconds": [least, most],
+        }
+        print(dumps({**whole, "compilations": len(programs), "programs": programs}))
         return
     table = Table("channels", "points", "batches", "realisations", "memory a device", "compile", "a batch")
     for one in plan.programs:
@@ -93,20 +94,27 @@ def show_plan(plan: Plan, as_json: bool) -> None:
         f"{plan.points} points, {len(plan.programs)} compilations, {plan.devices} devices, "
         f"{_duration(least)}{f' .. {_duration(most)}' if most > least else ''}"
     )
+    if plan.total is not None:
+        table.caption += f"; what is left of {plan.total:g} goes to the widest intervals"
     _print(table)
 
 
 def show_comparison(
-    rows: list[dict], differing: dict[str, tuple], left_out: list[dict], as_json: bool
+    rows: list[dict], differing: dict[str, tuple], left_out: list[dict], confidence: float, as_json: bool
 ) -> None:
     """Differences with their verdicts, what is being compared, and the points that could not be."""
+    fields = ("modulation", "channel", "esno_db", "metric")
+    for entry in left_out:
+        label = " ".join(plain(value) for name, value in entry.items() if name in fields)
+        print(f"not compared: {label}: {entry['reason']}", file=sys.stderr)
     if as_json:
         for row in rows:
             print(dumps(row))
         return
-    fields = ("modulation", "channel", "esno_db", "metric")
     shown = [name for name in fields if len({row.get(name) for row in rows}) > 1 or name == "metric"]
-    table = Table(*shown, "a", "b", "a - b", "95 % interval", "verdict", "draws", "unpaired")
+    table = Table(
+        *shown, "a", "b", "a - b", f"{100 * confidence:g} % interval", "verdict", "draws", "unpaired"
+    )
     for row in rows:
         table.add_row(
             *(plain(row.get(name, "")) for name in shown), f"{row['value_a']:.4g}", f"{row['value_b']:.4g}",
@@ -115,9 +123,6 @@ def show_comparison(
         )  # fmt: skip
     table.caption = "; ".join(f"{name}: a {a}, b {b}" for name, (a, b) in differing.items())
     _print(table)
-    for entry in left_out:
-        label = " ".join(plain(value) for name, value in entry.items() if name in fields)
-        print(f"not compared: {label}: {entry['reason']}", file=sys.stderr)
 
 
 def _print(table: Table) -> None:

@@ -98,12 +98,16 @@ def test_dependencies_follow_the_layers(package: str) -> None:
     assert set(outside) <= OUTSIDE[package], f"{package} needs more than it may: {outside}"
 
 
+ALREADY_THERE = {"IPython"}
+"""Imported only where it runs the show: a notebook has it, and nothing is to be installed for its sake."""
+
+
 def test_every_outside_import_is_declared() -> None:
     distributions = importlib.metadata.packages_distributions()
     declared = {requirement.partition(">=")[0].lower() for requirement in PROJECT["project"]["dependencies"]}
     for package in PACKAGES.values():
         for name, files in imported(package).items():
-            if name in sys.stdlib_module_names or name in PACKAGES:
+            if name in sys.stdlib_module_names or name in PACKAGES or name in ALREADY_THERE:
                 continue
             owners = {owner.lower().replace("_", "-") for owner in distributions.get(name, [])}
             assert owners & declared, (

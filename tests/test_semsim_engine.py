@@ -19,7 +19,7 @@ from semsim.engine import Job, Sweep, execute, silent, simulate
 from semsim.runs import RunWriter, load_run
 from semsim.signals import asked_to_stop
 from semsim.stopping import Stop
-from semsim.sweep import count_sums, draw_words
+from semsim.sweep import DEFAULT_GENERATOR, count_sums, draw_words
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ def job(number, rate=0.2, kernel=Coins(), budget=12, blocks=4, hook=None):  # no
         return {"ber": count_sums(found, 16)}, {"ber": found.sum(axis=1).tolist()}
 
     point = {"modulation": "bpsk", "channel": "awgn", "esno_db": float(number)}
-    work = Work(kernel, blocks, draw_words(5, number), None, np.float32(rate), lambda batch: ())
+    work = Work(kernel, blocks, draw_words(5, number), DEFAULT_GENERATOR, np.float32(rate), lambda batch: ())
     return Job(point, f"{number} dB", "awgn", work, budget, 10**6, sums)
 
 

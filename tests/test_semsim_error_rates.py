@@ -219,6 +219,8 @@ GOOD = {"modulation": ["qam16"], "channel": ["awgn"], "ebno_db": [0.0]}
         ({"max_bits": np.inf}, "max_bits must be in"),
         ({"total_bits": 0.5}, "total_bits must be in"),
         ({"rel_width": -0.1}, "rel_width must be a positive number; got -0.1"),
+        ({"abs_width": 0.0}, "abs_width must be a positive number; got 0.0"),
+        ({"importance": True, "rel_width": 0.0}, "rel_width must be a positive number; got 0.0"),
         ({"target": 0.0}, "target must be a positive number"),
         ({"generator": "rand"}, "unknown generator 'rand'.*Choices: threefry2x32"),
         ({"execution": {"devices": 0}}, "devices must be at least 1; got 0"),
@@ -274,3 +276,10 @@ def test_every_generator_meets_theory(generator):
         rate = {"ber": theory.ber, "ser": theory.ser}[row["metric"]]
         assert row["low"] < float(rate("qam16", row["esno_db"], "rayleigh")) < row["high"]
     assert found.config["draws"]["generator"] == generator
+
+
+def test_a_point_ends_at_an_absolute_width(small):
+    row = ber("qpsk", "awgn", [0.0], abs_width=0.01).rows()[0]
+    wider = ber("qpsk", "awgn", [0.0], abs_width=0.02).rows()[0]
+    assert row["stopped"] == wider["stopped"] == "width" and wider["trials"] < row["trials"]
+    assert max(row["high"] - row["value"], row["value"] - row["low"]) <= 0.01

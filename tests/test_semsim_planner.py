@@ -72,3 +72,14 @@ def test_the_command_prints_the_plan_and_simulates_nothing(capsys, tmp_path):
     assert cli.main(arguments) == 0
     assert "6 points, 2 compilations" in capsys.readouterr().out
     assert not out.exists()
+
+
+def test_bursts_of_block_fading_are_a_range_too():
+    """One deep fade makes hundreds of errors; how many fades a point needs, theory does not say."""
+    sweep = error_rates.sweep("qam16", "rayleigh-block", [25.0], max_bits=1e6, total_bits=1e7)
+    found = plan(sweep, Execution())
+    assert found.total == 1e7 and found.programs[0].fewest == 1
+    done = sum(
+        batches(execute(error_rates.sweep("qam16", "rayleigh-block", [25.0], max_bits=1e6), Execution()))
+    )
+    assert 1 < done <= found.programs[0].most

@@ -8,7 +8,7 @@ import subprocess
 import numpy as np
 import pytest
 
-from semsim import cli, devices, environment, error_rates, runs
+from semsim import cli, environment, error_rates, runs
 from semsim.resume import check_same, differences
 from semsim.runs import RunWriter, load_run
 from semsim.sweep import count_sums
@@ -247,16 +247,16 @@ OPTIONS = ["--modulation", "qpsk", "--ebno-db", "2", "4", "--min-errors", "20", 
 
 @pytest.fixture
 def simulated(monkeypatch):
-    """The batches that are simulated, in small portions."""
+    """The batches that are simulated and stored, in small portions."""
     for name, value in {"FLAT_BLOCK": 4, "FLAT_SYMBOLS": 32, "BLOCKS": 1}.items():
         monkeypatch.setattr(error_rates, name, value)
-    seen, original = [], devices.Evaluator.batches
+    seen, original = [], RunWriter.append
 
-    def counted(self, work, numbers):
-        seen.extend(numbers)
-        return original(self, work, numbers)
+    def counted(self, point, batch, *rest):
+        seen.append(batch)
+        return original(self, point, batch, *rest)
 
-    monkeypatch.setattr(devices.Evaluator, "batches", counted)
+    monkeypatch.setattr(RunWriter, "append", counted)
     return seen
 
 
@@ -366,3 +366,30 @@ def test_the_resume_of_training_is_another(capsys, tmp_path):
     ]
     assert cli.main(words) == 2
     assert "--out holds no run" not in capsys.readouterr().err
+
+
+def test_a_run_made_from_python_says_how_it_goes_on(simulated, capsys, tmp_path):
+    folder = tmp_path / "run"
+    error_rates.ber("qpsk", "awgn", (2.0, 4.0), min_errors=20, seed=3, out=folder)
+    before = load_run(folder).points
+    assert "made from Python: resume it there with resume=True" in resumed(folder, capsys, status=2)
+    resumed(folder, capsys, *OPTIONS)  # or with its options repeated
+    assert load_run(folder).points == before
+
+
+def test_forcing_without_resuming_is_a_mistake(simulated, tmp_path):
+    with pytest.raises(ValueError, match="force_config says how to resume a run: give resume too"):
+        error_rates.ber("qpsk", "awgn", [2.0], out=tmp_path / "run", force_config=True)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_kept_of_a_command_line_is_what_a_later_attempt_needs(tmp_path):
+    words = "--modulation qpsk --devices 2 --batch=64 --force_config --no-distributed --num_processes 2 --seed -1".split()
+    assert cli._lasting(["ber", *words]) == ("ber", "--modulation", "qpsk", "--seed", "-1")
+    saved = ["run", "ujscc", "--channel", "tdl-a"]
+    (tmp_path / "config.json").write_text(json.dumps({"command": "run", "arguments": saved}))
+    again = ["--resume", str(tmp_path)]
+    assert cli._with_saved(["run", *again]) == ["run", "ujscc", "--channel", "tdl-a", *again]
+    assert cli._with_saved(["run", "ujscc", *again]) == ["run", "ujscc", "--channel", "tdl-a", *again]
+    with pytest.raises(ValueError, match="resume it with that command"):
+        cli._with_saved(["ber", *again])

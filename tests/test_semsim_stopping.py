@@ -14,7 +14,7 @@ from semsim.engine import Job, silent, simulate
 from semsim.runs import RunWriter
 from semsim.stats import Interval
 from semsim.stopping import FEWEST_ERRORS, Stop, bursts, half_width, next_look, trials
-from semsim.sweep import count_sums, draw_words, mean_sums
+from semsim.sweep import DEFAULT_GENERATOR, count_sums, draw_words, mean_sums
 
 ENDLESS = 10**9
 
@@ -54,7 +54,7 @@ def job(number, value, kernel=Errors(), budget=ENDLESS, most=ENDLESS, blocks=4, 
             return {"psnr": mean_sums(found.reshape(-1))}, {}
         return {"ber": count_sums(found, kernel.trials)}, {}
 
-    work = Work(kernel, blocks, draw_words(7, number), None, np.float32(value), lambda batch: ())
+    work = Work(kernel, blocks, draw_words(7, number), DEFAULT_GENERATOR, np.float32(value), lambda batch: ())
     return Job(point, f"{number} dB", channel, work, budget, most, sums)
 
 
