@@ -18,7 +18,7 @@ DEFAULT, SHORT = "threefry2x32", "threefry2x32-13"
 _ROUNDS = {DEFAULT: 20, SHORT: 13}
 _ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))  # Threefry-2x32: Salmon et al., SC'11
 _PARITY = 0x1BD11BDA
-_PIECES, _SMALL = 2, 2048
+_PIECES = 2
 _settings: Any = jax.config  # its attributes are made at run time
 
 
@@ -95,10 +95,9 @@ def _draw_threefry(
         draw = partial(piece, key, -(-size // _PIECES))
         return jax.lax.map(draw, jnp.arange(_PIECES)).reshape(-1)[:size].reshape(shape)
 
-    if size < _SMALL:
-        return together(key)
     # XLA's CPU compiler copies cheap arithmetic into every loop that uses its result, and Threefry is cheap to it: a link
-    # with LLRs then draws the same noise eight times. What a loop makes is made once.
+    # with LLRs then draws the same noise eight times, and compiles for minutes with some versions. What a loop makes is
+    # made once.
     return jax.lax.platform_dependent(key, cpu=in_pieces, default=together)
 
 

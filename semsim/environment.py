@@ -1,6 +1,7 @@
 """What a result may depend on beside its settings: versions, devices and the state of the code."""
 
 import hashlib
+import os
 import platform
 import subprocess
 from importlib.metadata import PackageNotFoundError, version
@@ -44,7 +45,7 @@ def _code() -> str:
 def _git_state() -> str | None:
     """Commit of the source tree, with "+" if it was changed; None outside a checkout of this project."""
     root = Path(__file__).parents[1]
-    if not (root / ".git").exists():
+    if not os.path.exists(root / ".git"):  # unlike Path.exists, False also where one may not look
         return None
     commit, changes = (
         _git(root, "rev-parse", "--short", "HEAD"),

@@ -1,12 +1,16 @@
 """Complex Gaussian draws: the law against SciPy, the tail by counts, the words against JAX's own."""
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax import Array
 from scipy.stats import chisquare, expon, kstest, norm
 
 from channels.random import box_muller, complex_normal, uniform_words
+from phy import qam
 from semsim.stats import FOUR_SIGMA, proportion_interval
 
 FALSE_ALARM = 6e-5
@@ -101,9 +105,9 @@ def test_the_angle_is_exact_in_every_quadrant() -> None:
     np.testing.assert_allclose(z, real * np.cos(turn) + 1j * imag * np.sin(turn), atol=3e-7)
 
 
-@pytest.mark.parametrize("shape", [(), (7,), (3, 5), (2047,), (2049,), (3, 1001)])
+@pytest.mark.parametrize("shape", [(), (0,), (7,), (3, 5), (2049,), (3, 1001)])
 def test_the_words_are_those_of_jax(shape: tuple[int, ...]) -> None:
-    """Bit by bit, for arrays drawn at once and in pieces, and for pieces that do not divide the size."""
+    """Bit by bit, also where the pieces do not divide the size."""
     key = jax.random.key(4)
     assert np.array_equal(uniform_words(key, shape), jax.random.bits(key, shape))
     pairs = jax.random.key_data(jax.random.split(key, shape))
@@ -115,6 +119,20 @@ def test_the_words_are_those_of_jax(shape: tuple[int, ...]) -> None:
 def test_a_draw_does_not_depend_on_how_many_are_drawn() -> None:
     key = jax.random.key(5)
     np.testing.assert_array_equal(complex_normal(key, (5000,))[:100], complex_normal(key, (100,)))
+
+
+@pytest.mark.skipif(jax.default_backend() != "cpu", reason="a defect of XLA's CPU compiler")
+@pytest.mark.parametrize("size", [32, 4096])
+def test_what_is_read_often_is_made_once(size: int) -> None:
+    """XLA 0.12 copied Threefry into every reader of a small draw, which took minutes to compile."""
+
+    def rounds(function: Callable[[Array], Array]) -> int:
+        return jax.jit(function).lower(jax.random.key(5)).compile().as_text().count(" xor(")
+
+    def noise(key: Array) -> Array:
+        return complex_normal(key, (size,))
+
+    assert rounds(noise) == rounds(lambda key: qam(jnp.int32(2), 4).llr(noise(key), 0.1))
 
 
 def test_other_generators_and_old_keys_work() -> None:
