@@ -20,6 +20,10 @@ from phy.index_map import inverse as inverse
 from phy.index_map import labels_to_indices as labels_to_indices
 from phy.index_map import num_carriers as num_carriers
 from phy.index_map import pseudo_gray as pseudo_gray
+from phy.lmmse_estimation import lmmse_estimate as lmmse_estimate
+from phy.mimo import alamouti_detect as alamouti_detect
+from phy.mimo import alamouti_encode as alamouti_encode
+from phy.mimo import lmmse_detect as lmmse_detect
 from phy.names import MODULATIONS as MODULATIONS
 from phy.names import modulation as modulation
 from phy.names import num_bits as num_bits
@@ -27,7 +31,12 @@ from phy.ofdm import ResourceGrid as ResourceGrid
 from phy.ofdm import demodulate as demodulate
 from phy.ofdm import modulate as modulate
 from phy.ofdm import place as place
+from phy.ofdm import repeated as repeated
 from phy.ofdm import take as take
+from phy.pilot_filter import PilotFilter as PilotFilter
+from phy.pilot_filter import lmmse_filter as lmmse_filter
+from phy.pilot_filter import pad_filters as pad_filters
+from phy.pilot_filter import robust_filter as robust_filter
 from phy.points import Constellation as Constellation
 from phy.points import constellation as constellation
 from phy.points import psk as psk

@@ -12,8 +12,17 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Complex, Float, Int
 
-from phy.base import Modulation, check_method
-from phy.pam import Whole, amplitude, label_of_position, nearest_position, side_llrs, side_posterior
+from phy.base import Modulation, check_method, prior_rows
+from phy.pam import (
+    Whole,
+    all_of,
+    amplitude,
+    informed_side_llrs,
+    label_of_position,
+    nearest_position,
+    side_llrs,
+    side_posterior,
+)
 from phy.shapes import broadcastable
 
 LARGEST_BITS = 16
@@ -60,12 +69,30 @@ class Qam(Modulation):
         y: Complex[Array, "*b s"],
         noise_var: Float[Array, "*#b #s"] | Float[Array, ""] | float,
         method: str = "app",
+        prior: Float[Array, "*#b #s m"] | Float[Array, " m"] | None = None,
     ) -> Float[Array, "*b s m"]:
         check_method(method)
         width = (self.max_bits + 1) // 2
-        sides = [side_llrs(*side, width, method) for side in self._sides(y, noise_var)]
-        both = jnp.stack([side[j] for j in range(width) for side in sides], axis=-1)
-        return both[..., : self.max_bits]
+        if prior is None:
+            return self._alternating([side_llrs(*side, width, method) for side in self._sides(y, noise_var)])
+
+        prior = prior_rows(prior, y.ndim, self.max_bits).astype(y.real.dtype)
+        bits = broadcastable("num_bits_per_symbol", self.num_bits_per_symbol, y.ndim)
+        known = [jnp.where(bits > j, prior[..., j], 0.0) for j in range(self.max_bits)]
+        known.append(jnp.zeros((1,) * y.ndim, prior.dtype))  # of an odd width, Q has a bit less
+        informed = self._alternating(
+            [
+                informed_side_llrs(*side, known[turn : 2 * width : 2], method)
+                for turn, side in enumerate(self._sides(y, noise_var))
+            ]
+        )
+        # Where nothing is known the plain LLR stands, in its own arithmetic: the barriers keep XLA from merging the two.
+        # It stands with the slope of the other one, for priors that are learnt from 0.
+        plain = jax.lax.stop_gradient(
+            self.llr(*jax.lax.optimization_barrier((y, jnp.asarray(noise_var))), method)
+        )
+        plain = jax.lax.optimization_barrier(plain) + (informed - jax.lax.stop_gradient(informed))
+        return jnp.where(all_of([x == 0 for x in known])[..., None], plain, informed)
 
     def posterior(
         self, y: Complex[Array, "*b s"], noise_var: Float[Array, "*#b #s"] | Float[Array, ""] | float
@@ -78,6 +105,11 @@ class Qam(Modulation):
         low = low.reshape(low.shape[:-1] + (1, 2) * width)
         high = high.reshape(high.shape[:-1] + (2, 1) * width)
         return (low * high).reshape(y.shape + (1 << 2 * width,))[..., : 1 << self.max_bits]
+
+    def _alternating(self, sides: list[list[Array]]) -> Array:
+        """LLRs of the I and of the Q side on one last axis, in the order of the label's bits."""
+        both = jnp.stack([llr for pair in zip(*sides, strict=True) for llr in pair], axis=-1)
+        return both[..., : self.max_bits]
 
     def _odd(self, ndim: int) -> Array:
         return (broadcastable("num_bits_per_symbol", self.num_bits_per_symbol, ndim) & 1) == 1

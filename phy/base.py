@@ -40,13 +40,18 @@ class Modulation(abc.ABC):
         y: Complex[Array, "*b s"],
         noise_var: Float[Array, "*#b #s"] | Float[Array, ""] | float,
         method: str = "app",
+        prior: Float[Array, "*#b #s m"] | Float[Array, " m"] | None = None,
     ) -> Float[Array, "*b s m"]:
         """Log-likelihood ratios ln P(bit = 1) / P(bit = 0) for equally likely labels; positive means 1.
 
         y: equalised to unit gain. noise_var: variance N0 > 0 of a complex noise sample *after* equalisation.
         method: `app` exact a-posteriori ratios; `maxlog` nearest one against nearest zero, whose signs equal
-        the bits of `decide`. Most significant bit first, 0 beyond the member's bits. Errors: ValueError for
-        another method.
+        the bits of `decide`. Most significant bit first, 0 beyond the member's bits.
+        prior: what is known of the bits beforehand, finite ln P(1) / P(0) of independent bits, one row for
+        all symbols or broadcasting against the result; a prior of 0 changes no bit of the result. The ratios
+        are a posteriori: they include the prior, as in Sionna; a turbo receiver passes on `llr - prior`.
+        `maxlog` then compares the likeliest one with the likeliest zero.
+        Errors: ValueError for another method or a prior of another shape.
         """
 
     @abc.abstractmethod
@@ -91,6 +96,17 @@ def decide_llr(modulation: Modulation, llr: Float[Array, "*b s m"]) -> Int[Array
         shift = left - 1 - j
         label |= jnp.where((shift >= 0) & (llr[..., j] > 0), 1 << jnp.maximum(shift, 0), 0)
     return label
+
+
+def prior_rows(prior: Array, ndim: int, max_bits: int) -> Float[Array, "*#b #s m"]:
+    """Prior LLRs with the axes of the LLRs of a signal of `ndim` axes. ValueError for another width or rank."""
+    prior = jnp.asarray(prior)
+    if prior.ndim not in (1, ndim + 1) or prior.shape[-1] != max_bits:
+        raise ValueError(
+            f"prior must be one LLR for each of the {max_bits} bits, alone or after the {ndim} axes of the signal;"
+            f" got shape {prior.shape}"
+        )
+    return prior.reshape((1,) * ndim + (max_bits,)) if prior.ndim == 1 else prior
 
 
 def check_method(method: str) -> None:

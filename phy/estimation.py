@@ -10,6 +10,9 @@ from jaxtyping import Array, Complex, Float
 from phy.ofdm import ResourceGrid
 from phy.shapes import broadcastable
 
+_SLICES = 4
+"""Up to so many pilot symbols are cut out one by one, which is fastest."""
+
 
 class ChannelEstimate(NamedTuple):
     """A gain for every resource element and how uncertain it is."""
@@ -48,15 +51,8 @@ def ls_estimate(
     Laws, on a gain linear in time and in frequency: exact without noise; E|estimate - gain|^2 = error_var.
     Nulled subcarriers get the interpolated line too. Errors: ValueError without pilots or for another shape.
     """
-    if not grid.num_pilots:
-        raise ValueError("LS estimation needs pilots: set pilot_ofdm_symbol_indices of the resource grid")
-    grid.check(y)
-    noise_var = broadcastable("noise_var", noise_var, y.ndim)
-    if noise_var.shape[-2:] != (1, 1):
-        raise ValueError(
-            f"noise_var must be one number per frame, shape [*b, 1, 1]; got shape {noise_var.shape}"
-        )
-
+    check_pilots("LS", grid)
+    rows, noise_var = pilot_rows(grid, y), frame_noise_var(noise_var, y.ndim)
     symbols = np.sort(np.asarray(grid.pilot_ofdm_symbol_indices))
     in_time = _linear(symbols, grid.num_ofdm_symbols)
     in_frequency = _linear(grid.pilot_subcarriers, grid.fft_size)
@@ -65,7 +61,6 @@ def ls_estimate(
     inverse = jnp.asarray(np.conj(pilots) / np.abs(pilots) ** 2, y.dtype).reshape(
         (1,) * (y.ndim - 2) + pilots.shape
     )
-    rows = jnp.concatenate([y[..., i : i + 1, :] for i in symbols.tolist()], axis=-2)
     if len(grid.pilot_subcarriers) < grid.fft_size:
         rows = rows[..., grid.pilot_subcarriers]
     known = rows * inverse
@@ -76,6 +71,34 @@ def ls_estimate(
         (1,) * (y.ndim - 2) + noise_gain.shape
     )
     return ChannelEstimate(gain, error_var)
+
+
+def check_pilots(method: str, grid: ResourceGrid) -> None:
+    """ValueError, naming the method, for a grid without pilots."""
+    if not grid.num_pilots:
+        raise ValueError(
+            f"{method} estimation needs pilots: set pilot_ofdm_symbol_indices of the resource grid"
+        )
+
+
+def pilot_rows(grid: ResourceGrid, y: Complex[Array, "*b t f"]) -> Complex[Array, "*b p f"]:
+    """The OFDM symbols of a received grid that carry pilots, in the order of time. ValueError for another shape."""
+    grid.check(y)
+    symbols = sorted(grid.pilot_ofdm_symbol_indices)
+    if len(symbols) <= _SLICES:
+        return jnp.concatenate([y[..., i : i + 1, :] for i in symbols], axis=-2)
+    # A program that names hundreds of slices takes seconds to compile.
+    return jax.lax.complex(*(jnp.take(part, np.array(symbols), axis=-2) for part in (y.real, y.imag)))
+
+
+def frame_noise_var(noise_var: Array | float, ndim: int) -> Array:
+    """`noise_var` with `ndim` axes of which the last two have length 1: a scalar, or one number per frame."""
+    noise_var = broadcastable("noise_var", noise_var, ndim)
+    if noise_var.shape[-2:] != (1, 1):
+        raise ValueError(
+            f"noise_var must be one number per frame, shape [*b, 1, 1]; got shape {noise_var.shape}"
+        )
+    return noise_var
 
 
 def _linear(known: np.ndarray, size: int) -> _Interpolation:

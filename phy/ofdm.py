@@ -9,7 +9,7 @@ unitary, so noise variance and signal power are the same on both sides.
 import functools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import jax.numpy as jnp
 import numpy as np
@@ -167,6 +167,19 @@ class ResourceGrid:
             raise ValueError(
                 f"the last two axes must be {shape} (OFDM symbol, subcarrier); got shape {x.shape}"
             )
+
+
+def repeated(grid: ResourceGrid, num_symbols: int) -> ResourceGrid:
+    """The grid over and over in time, until it has room for so many data symbols. Errors: ValueError for none."""
+    if num_symbols < 1:
+        raise ValueError("there are no data symbols to make room for")
+    times = -(-num_symbols // grid.num_data_symbols)
+    pilots = tuple(
+        slot * grid.num_ofdm_symbols + index
+        for slot in range(times)
+        for index in grid.pilot_ofdm_symbol_indices
+    )
+    return replace(grid, num_ofdm_symbols=times * grid.num_ofdm_symbols, pilot_ofdm_symbol_indices=pilots)
 
 
 def place(grid: ResourceGrid, data: Complex[Array, "*b n"]) -> Complex[Array, "*b t f"]:

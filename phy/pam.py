@@ -89,14 +89,7 @@ def side_llrs(t: Array, rate: Array, bits: Array, width: int, method: str) -> li
         else:
             both = [weight * (1.0 + image) for weight, image in zip(weights, images, strict=True)]
             inner = [_inner_app(metrics, both, towards, place) for place in range(width - 1)]
-    llrs = [jnp.where(bits > 0, jnp.where(t < 0, -sign, sign), 0.0)]
-    for j in range(1, width):
-        # 38.211's second bit is 1 on the outer half of the levels, the Gray bits after it are inverted.
-        llr = jnp.zeros_like(t)
-        for place in range(width - j):
-            llr = jnp.where(bits - 1 - j == place, inner[place] if j == 1 else -inner[place], llr)
-        llrs.append(llr)
-    return llrs
+    return _in_order(jnp.where(t < 0, -sign, sign), inner, t, bits)
 
 
 def _folded_metric(t_abs: Array, rate: Array, nearest: Array, i: int) -> Array:
@@ -159,6 +152,70 @@ def _inner_app(metrics: list[Array], both: list[Array], towards: Array, place: i
     return jnp.where(fewer, llr, -llr)
 
 
+def informed_side_llrs(t: Array, rate: Array, bits: Array, prior: list[Array], method: str) -> list[Array]:
+    """A-posteriori LLRs of the bits of one side, most significant first, from prior ones: 0 from the place `bits` on,
+    as the priors must be.
+
+    The side is folded at 0 as in `side_llrs`. Priors reorder the levels, so nothing is left of the short cuts
+    there: every set is summed relative to its own largest member.
+    """
+    width = len(prior)
+    half = 1 << (width - 1)
+    last = ((1 << bits) >> 1) - 1
+    t_abs = jnp.abs(t)
+    nearest = jnp.clip(jnp.floor(0.5 * t_abs), 0.0, jnp.maximum(last, 0).astype(t.dtype))
+    towards = -4.0 * rate * t_abs
+
+    # Prior LLRs of the Gray bits by their place from the last: `_in_order` undone.
+    gray = []
+    for place in range(width - 1):
+        known = jnp.zeros_like(t)
+        for j in range(1, width - place):
+            known = jnp.where(bits - 1 - j == place, prior[j] if j == 1 else -prior[j], known)
+        gray.append(known)
+    wrong_sign = jnp.where(t < 0, -prior[0], prior[0])
+    right, wrong = [], []
+    for i in range(half):
+        metric = _folded_metric(t_abs, rate, nearest, i)
+        for place in range(width - 1):
+            metric = metric + gray[place] if _gray(i, place) else metric
+        right.append(metric if i == 0 else jnp.where(i <= last, metric, _NEVER))
+        wrong.append(right[i] + ((2 * i + 1) * towards + wrong_sign))
+
+    total = _log_sum if method == "app" else _largest
+    sign = total(wrong) - total(right)
+    either = [total([*pair]) for pair in zip(right, wrong, strict=True)] if width > 1 else []
+    inner = []
+    for place in range(width - 1):
+        ones, zeros = (
+            total([level for i, level in enumerate(either) if _gray(i, place) == value]) for value in (1, 0)
+        )
+        inner.append(ones - zeros)
+    return _in_order(jnp.where(t < 0, -sign, sign), inner, t, bits)
+
+
+def _in_order(sign: Array, inner: list[Array], t: Array, bits: Array) -> list[Array]:
+    """LLRs from that of the sign of the level and those of its Gray bits by their place from the last."""
+    llrs = [jnp.where(bits > 0, sign, 0.0)]
+    for j in range(1, len(inner) + 1):
+        # 38.211's second bit is 1 on the outer half of the levels, the Gray bits after it are inverted.
+        llr = jnp.zeros_like(t)
+        for place in range(len(inner) + 1 - j):
+            llr = jnp.where(bits - 1 - j == place, inner[place] if j == 1 else -inner[place], llr)
+        llrs.append(llr)
+    return llrs
+
+
+def _largest(values: list[Array]) -> Array:
+    return _fold(_larger, values)
+
+
+def _log_sum(values: list[Array]) -> Array:
+    """ln of a sum of exponentials."""
+    top = jax.lax.stop_gradient(_largest(values))
+    return top + jnp.log(_fold(jnp.add, [jnp.exp(value - top) for value in values]))
+
+
 def side_posterior(t: Array, rate: Array, bits: Array, width: int) -> Array:
     """P(side label | t) over 2^width labels, 0 for those that do not exist."""
     label = jnp.arange(1 << width, dtype=jnp.int32).reshape((1,) * t.ndim + (1 << width,))
@@ -173,6 +230,10 @@ def _fold(operation: Callable[[Array, Array], Array], values: list[Array]) -> Ar
     for value in values[1:]:
         result = operation(result, value)
     return result
+
+
+def all_of(conditions: list[Array]) -> Array:
+    return _fold(jnp.logical_and, conditions)
 
 
 def _larger(a: Array, b: Array) -> Array:

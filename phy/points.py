@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Array, Complex, Float, Int
 from numpy.typing import ArrayLike
 
-from phy.base import Modulation, check_method
+from phy.base import Modulation, check_method, prior_rows
 from phy.shapes import broadcastable
 
 _ENERGY_TOLERANCE = 1e-4
@@ -42,10 +42,17 @@ class Constellation(Modulation):
         y: Complex[Array, "*b s"],
         noise_var: Float[Array, "*#b #s"] | Float[Array, ""] | float,
         method: str = "app",
+        prior: Float[Array, "*#b #s m"] | Float[Array, " m"] | None = None,
     ) -> Float[Array, "*b s m"]:
         check_method(method)
         metric = self._metric(y, noise_var)
         label = np.arange(1 << self.max_bits)
+        if prior is not None:
+            prior = prior_rows(prior, y.ndim, self.max_bits).astype(metric.dtype)
+            # ln P(label) up to a constant: the sum of the prior LLRs of its ones.
+            for j in range(self.max_bits):
+                one = ((label >> (self.max_bits - 1 - j)) & 1).reshape((1,) * y.ndim + (-1,))
+                metric = metric + jnp.where(one == 1, prior[..., j : j + 1], 0.0)
         reduce = jnp.max if method == "maxlog" else jax.nn.logsumexp
         bits = []
         for shift in range(self.max_bits - 1, -1, -1):

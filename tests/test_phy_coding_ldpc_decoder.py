@@ -18,18 +18,35 @@ FIXTURES = {  # as in make_ldpc_fixtures.py
     "bg1-low": LdpcCode(3900, 9800),
 }
 SMALL = LdpcCode(96, 200)
+WORDS = 40
 
 
-@functools.partial(jax.jit, static_argnums=0)
-def run(decoder: LdpcDecoder, llr: jax.Array) -> Decoded:
+def received(decoder: LdpcDecoder, llr: jax.Array) -> Decoded:
     return decode(decoder, rate_recover(decoder.code, llr))
+
+
+def each_received(decoder: LdpcDecoder, llr: jax.Array) -> Decoded:
+    return jax.vmap(functools.partial(received, decoder))(llr)
+
+
+# Every decoder is a program of its own, and most of the time here was spent on optimising them. Where many words are
+# decoded it pays; laws need few.
+unoptimised = functools.partial(
+    jax.jit, static_argnums=0, compiler_options={"xla_backend_optimization_level": 0}
+)
+run, run_many, run_each = (
+    unoptimised(received),
+    jax.jit(received, static_argnums=0),
+    unoptimised(each_received),
+)
+run_recovered, sent_by = unoptimised(decode), unoptimised(encode)
 
 
 def over_awgn(code: LdpcCode, words: int, ebno_db: float, seed: int) -> tuple[np.ndarray, jax.Array]:
     """Payloads, and LLRs of their sent bits over QPSK: two real channels of noise variance N0 / 2 each."""
     rng = np.random.default_rng(seed)
     bits = rng.integers(0, 2, (words, code.k))
-    sent = np.asarray(jax.jit(lambda x: encode(code, x))(jnp.asarray(bits)))
+    sent = np.asarray(sent_by(code, bits))
     variance = 1 / (2 * 10 ** (ebno_db / 10) * code.coderate)
     noisy = 2 * sent - 1 + np.sqrt(variance) * rng.standard_normal(sent.shape)
     return bits, jnp.asarray(2 / variance * noisy, jnp.float32)
@@ -47,15 +64,28 @@ def plans(code: LdpcCode, **settings) -> list[LdpcDecoder]:
 
 
 @pytest.mark.parametrize(
-    "decoder", plans(SMALL, num_iterations=10), ids=lambda d: f"{d.rule}-{d.schedule}-{d.precision}"
+    "decoder",
+    plans(SMALL, num_iterations=8, early_stop=False),
+    ids=lambda d: f"{d.rule}-{d.schedule}-{d.precision}",
 )
-def test_a_word_without_noise_comes_back(decoder: LdpcDecoder) -> None:
-    bits, llr = over_awgn(SMALL, 20, 60.0, 0)
-    decoded = run(decoder, jnp.clip(llr, -6, 6))
+def test_laws_of_every_decoder(decoder: LdpcDecoder) -> None:
+    bits, llr = over_awgn(SMALL, WORDS, 60.0, 0)
+    decoded = run(decoder, jnp.clip(llr, -6, 6))  # a word without noise comes back
     np.testing.assert_array_equal(decoded.bits[:, 0], bits)
     np.testing.assert_array_equal(decoded.llr[:, 0] > 0, bits == 1)
-    assert bool(decoded.satisfied.all()) and int(decoded.iterations.max()) <= 4
+    assert bool(decoded.satisfied.all()) and bool((decoded.iterations == 8).all())
     assert decoded.bits.dtype == jnp.int32 and decoded.llr.dtype == jnp.float32
+    # All words fail alike: the all-zero word under the same noise has the same posteriors, mirrored where a bit is 1.
+    bits, llr = over_awgn(SMALL, WORDS, 1.0, 3)
+    one = run(decoder, llr)
+    zero = run(decoder, llr * (1 - 2 * np.asarray(sent_by(SMALL, bits))))
+    if decoder.rule == "sum-product":  # its logarithm is not odd to the last bit
+        np.testing.assert_array_equal(np.asarray(one.bits)[:, 0] ^ bits, zero.bits[:, 0])
+    else:  # and a posterior of 0 is decided as 1 whatever was sent
+        np.testing.assert_array_equal(np.asarray(one.llr)[:, 0] * (1 - 2 * bits), zero.llr[:, 0])
+    assert 0 < int(one.satisfied.sum()) < WORDS
+    nothing = run(decoder, jnp.zeros((WORDS, SMALL.n)))  # heard is not decoded
+    assert not nothing.satisfied.any() and not np.asarray(nothing.llr).any()
 
 
 def check_decisions(name: str, rule: str, iterations: int) -> None:
@@ -84,8 +114,6 @@ def test_decisions_are_sionnas_for_all_codes(name: str, rule: str) -> None:
 @pytest.mark.parametrize(
     ("rule", "schedule", "precision", "ebno_db", "errors", "trials"),
     [
-        ("sum-product", "flooding", "float32", 1.5, 307, 4096),
-        pytest.param("sum-product", "flooding", "float32", 1.0, 351, 768, marks=pytest.mark.slow),
         pytest.param("min-sum", "flooding", "float32", 2.0, 335, 2048, marks=pytest.mark.slow),
         ("min-sum", "flooding", "int8", 2.0, 335, 2048),
         ("offset-min-sum", "flooding", "float32", 1.5, 331, 2304),
@@ -97,84 +125,70 @@ def test_block_error_rates_are_sionnas(
     """k=512, n=1024, QPSK over AWGN, 20 iterations: two binomial counts within 4 sigma of each other."""
     code, words = LdpcCode(512, 1024), 1536
     bits, llr = over_awgn(code, words, ebno_db, 11)
-    decoded = run(LdpcDecoder(code, 20, rule, schedule, precision), llr)
+    decoded = run_many(LdpcDecoder(code, 20, rule, schedule, precision), llr)
     found = int((np.asarray(decoded.bits)[:, 0] != bits).any(-1).sum())
     pooled = (found + errors) / (words + trials)
     sigma = np.sqrt(pooled * (1 - pooled) * (1 / words + 1 / trials))
     assert abs(found / words - errors / trials) < 4 * sigma, (found / words, errors / trials)
 
 
-def test_the_default_beats_the_exact_rule_of_a_flooding_decoder() -> None:
-    """Layered int8 offset min-sum against flooding float32 sum-product, 20 iterations each, on the same noise."""
-    code = LdpcCode(512, 1024)
-    bits, llr = over_awgn(code, 1536, 1.5, 12)
-    wrong = [
-        (np.asarray(run(decoder, llr).bits)[:, 0] != bits).any(-1).sum()
-        for decoder in (
-            LdpcDecoder(code),
-            LdpcDecoder(code, rule="sum-product", schedule="flooding", precision="float32"),
-        )
-    ]
-    assert wrong[0] < wrong[1], wrong
-
-
-@pytest.mark.parametrize("schedule", ["layered", "flooding"])
-@pytest.mark.parametrize("precision", ["int8", "float32"])
-def test_all_words_fail_alike(schedule: str, precision: str) -> None:
-    """The all-zero word under the same noise has the same posteriors, mirrored at the bits that are 1.
-
-    Fixed iterations, and decisions compared where the posterior is not 0: a tie is decided as 1 whatever was sent.
-    """
-    bits, llr = over_awgn(SMALL, 40, 1.0, 3)
-    sent = np.asarray(encode(SMALL, jnp.asarray(bits)))
-    decoder = LdpcDecoder(SMALL, 8, schedule=schedule, precision=precision, early_stop=False)
-    one, zero = run(decoder, llr), run(decoder, llr * (1 - 2 * sent))
-    np.testing.assert_array_equal(np.asarray(one.llr)[:, 0] * (1 - 2 * bits), zero.llr[:, 0])
-    assert 0 < int(one.satisfied.sum()) < 40
-
-
-@pytest.mark.parametrize("schedule", ["layered", pytest.param("flooding", marks=pytest.mark.slow)])
-def test_early_termination_changes_no_word_and_neighbours_do_not_matter(schedule: str) -> None:
+@pytest.mark.parametrize(("schedule", "precision"), [("layered", "int8"), ("flooding", "float32")])
+def test_early_termination_changes_no_word_and_neighbours_do_not_matter(
+    schedule: str, precision: str
+) -> None:
     """Chunks of any size give the same; a finished word is what stopping after its iterations would have given."""
-    bits, llr = over_awgn(SMALL, 150, 1.5, 4)
-    plan = functools.partial(LdpcDecoder, SMALL, 8, schedule=schedule)
+    bits, llr = over_awgn(SMALL, WORDS, 1.5, 4)
+    plan = functools.partial(LdpcDecoder, SMALL, 8, schedule=schedule, precision=precision)
     early = run(plan(chunk=16), llr)  # two rounds, with stragglers
-    for other in (plan(chunk=64),):
-        jax.tree.map(np.testing.assert_array_equal, early, run(other, llr))
-    jax.tree.map(np.testing.assert_array_equal, jax.tree.map(lambda x: x[7:8], early), run(plan(), llr[7:8]))
+    jax.tree.map(np.testing.assert_array_equal, early, run(plan(chunk=64), llr))
+    others = np.random.default_rng(0).permutation(WORDS)  # each in another chunk, beside others
+    turned = jax.tree.map(lambda x: x[others], early)
+    jax.tree.map(np.testing.assert_array_equal, turned, run(plan(chunk=16), llr[others]))
     used = np.asarray(early.iterations)[:, 0]
-    assert 0 < (used == 8).sum() < 150 and used.min() <= 5
-    for iterations in (6, 8):
-        fixed = run(LdpcDecoder(SMALL, iterations, schedule=schedule, early_stop=False, chunk=64), llr)
+    assert 0 < (used == 8).sum() < WORDS and used.min() <= 5
+    for iterations, chunk in ((6, 16), (8, 128)):
+        fixed = run(
+            LdpcDecoder(
+                SMALL, iterations, schedule=schedule, precision=precision, early_stop=False, chunk=chunk
+            ),
+            llr,
+        )
         same = used == iterations
+        assert same.any()
         np.testing.assert_array_equal(fixed.bits[same], early.bits[same])
         np.testing.assert_array_equal(fixed.satisfied[same], early.satisfied[same])
     wrong = (np.asarray(early.bits)[:, 0] != bits).any(-1)
-    assert not np.asarray(early.satisfied)[wrong].all()
+    assert wrong.any() and not np.asarray(early.satisfied)[wrong].all()
+    clean = run(plan(chunk=64), jnp.clip(over_awgn(SMALL, WORDS, 60.0, 0)[1], -6, 6))
+    assert bool(clean.satisfied.all()) and int(clean.iterations.max()) <= 4
 
 
-def test_nothing_heard_is_not_decoded() -> None:
-    for decoder in (LdpcDecoder(SMALL), LdpcDecoder(SMALL, precision="float32", schedule="flooding")):
-        decoded = run(decoder, jnp.zeros((2, SMALL.n)))
-        assert not decoded.satisfied.any() and not np.asarray(decoded.llr).any()
+def test_vmap_is_one_at_a_time() -> None:
+    _, llr = over_awgn(SMALL, WORDS, 1.5, 4)
+    decoder = LdpcDecoder(SMALL, 8, chunk=64)
+    found = run_each(decoder, llr.reshape(2, WORDS // 2, -1))
+    expected = run(decoder, llr)
+    jax.tree.map(lambda x, y: np.testing.assert_array_equal(x.reshape(y.shape), y), found, expected)
 
 
 def test_code_blocks_and_combined_transmissions() -> None:
     """Three blocks decode together; two redundancy versions, each hopeless alone, add up."""
-    large = LdpcCode(20001, 40002, 2)
-    bits, llr = over_awgn(large, 2, 2.5, 5)
+    large = LdpcCode(9000, 15002, 2, base_graph=2)
+    assert large.num_blocks == 3 and len(set(large.sent_per_block)) == 2
+    bits, llr = over_awgn(large, 2, 3.5, 5)
     joined = join(large, run(LdpcDecoder(large), llr).bits)
     np.testing.assert_array_equal(joined.bits, bits)
     assert bool(joined.blocks_ok.all())
     first, second = LdpcCode(512, 600), LdpcCode(512, 600, redundancy_version=2)
     bits, llr_first = over_awgn(first, 50, 2.0, 6)
     _, llr_second = over_awgn(second, 50, 2.0, 6)  # the same seed: the same payloads
-    most = max(first.num_rows, second.num_rows)
-    combined = rate_recover(first, llr_first) + rate_recover(second, llr_second)
-    decoded = decode(LdpcDecoder(first, num_rows=most), combined)
-    alone = run(LdpcDecoder(first), llr_first)
-    assert (np.asarray(decoded.bits)[:, 0] != bits).any(-1).mean() < 0.1
-    assert (np.asarray(alone.bits)[:, 0] != bits).any(-1).mean() > 0.5
+    decoder = LdpcDecoder(first, num_rows=max(first.num_rows, second.num_rows))
+    alone = rate_recover(first, llr_first)
+    combined = alone + rate_recover(second, llr_second)
+    # Both in one program: checks of which nothing was heard tell the word that is alone nothing.
+    decided = np.asarray(run_recovered(decoder, jnp.stack([alone, combined])).bits)[:, :, 0]
+    wrong = (decided != bits).any(-1).mean(-1)
+    assert wrong[0] > 0.5 and wrong[1] < 0.1
 
 
 def test_errors() -> None:

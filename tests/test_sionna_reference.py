@@ -15,6 +15,7 @@ import pytest
 
 import channels
 import phy
+from phy.coding import LdpcCode, LdpcDecoder, decode, encode, rate_recover
 
 REFERENCE = Path(__file__).parent / "reference"
 ARRAYS: dict[str, np.ndarray] = dict(np.load(REFERENCE / "sionna.npz"))
@@ -198,12 +199,37 @@ def test_price_of_estimation(ebno_db: float, measured: dict[tuple[float, str], n
     assert abs(difference) < SIGMAS * math.sqrt(2 * variance)
 
 
+NOT_HERE = "Sionna is not installed (extra: sionna); its committed numbers are compared in other tests"
+
+
+@pytest.mark.filterwarnings("default")  # PyTorch's own
+def test_live_ldpc() -> None:
+    """The installed Sionna's own encoder and decoder on other words than the fixtures hold: every bit is equal."""
+    ldpc = pytest.importorskip("sionna.phy.fec.ldpc", reason=NOT_HERE)
+    torch = pytest.importorskip("torch", reason=NOT_HERE)
+    rng = np.random.default_rng(8)
+    for k, n, width, ebno_db in ((100, 300, 2, 1.0), (512, 1024, 4, 1.3), (1500, 2004, 6, 2.2)):
+        code, encoder = LdpcCode(k, n, width), ldpc.LDPC5GEncoder(k, n, width)
+        bits = rng.integers(0, 2, (64, k))
+        sent = encoder(torch.tensor(bits, dtype=torch.float32)).numpy()
+        np.testing.assert_array_equal(encode(code, jnp.asarray(bits)), sent)
+        # Near its threshold, where the decoder has work to do and some words stay wrong.
+        variance = 1 / (2 * 10 ** (ebno_db / 10) * k / n)  # of BPSK's real noise
+        llr = np.float32(2 / variance * (2 * sent - 1 + np.sqrt(variance) * rng.standard_normal(sent.shape)))
+        theirs = ldpc.LDPC5GDecoder(encoder, cn_update="boxplus", num_iter=20)(torch.tensor(llr)).numpy()
+        decoder = LdpcDecoder(code, 20, "sum-product", "flooding", "float32", early_stop=False)
+        ours = decode(decoder, rate_recover(code, jnp.asarray(llr))).bits[:, 0]
+        wrong = (theirs != bits).any(-1)
+        assert 3 < wrong.sum() < 61
+        np.testing.assert_array_equal(np.asarray(ours)[~wrong], theirs[~wrong])
+        assert ((np.asarray(ours) != bits).any(-1) == wrong).all()
+
+
 @pytest.mark.filterwarnings("default")  # PyTorch's own
 def test_live_demapper() -> None:
     """The installed Sionna's own demapper on other symbols than the fixtures hold."""
-    reason = "Sionna is not installed (extra: sionna); its committed numbers are compared in the tests above"
-    mapping = pytest.importorskip("sionna.phy.mapping", reason=reason)
-    torch = pytest.importorskip("torch", reason=reason)
+    mapping = pytest.importorskip("sionna.phy.mapping", reason=NOT_HERE)
+    torch = pytest.importorskip("torch", reason=NOT_HERE)
     rng = np.random.default_rng(7)
     for name in ("qpsk", "qam16", "qam64", "qam256"):
         bits = phy.num_bits(name)

@@ -20,3 +20,6 @@ from phy.coding.ldpc_decoder import LdpcDecoder as LdpcDecoder
 from phy.coding.ldpc_decoder import decode as decode
 from phy.coding.ldpc_encoder import encode as encode
 from phy.coding.ldpc_encoder import encode_words as encode_words
+from phy.coding.transport import TransportBlock as TransportBlock
+from phy.coding.transport import Transported as Transported
+from phy.coding.transport import scrambling_sequence as scrambling_sequence
