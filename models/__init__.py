@@ -7,6 +7,7 @@ from models.layers import ResidualBlock as ResidualBlock
 from models.layers import SwitchableBatchNorm as SwitchableBatchNorm
 from models.layers import depth_to_space as depth_to_space
 from models.layers import space_to_depth as space_to_depth
+from models.tiled import Tiled as Tiled
 from models.ujscc import UJSCC as UJSCC
 from models.ujscc import Decoder as Decoder
 from models.ujscc import Encoder as Encoder
