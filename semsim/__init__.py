@@ -6,6 +6,10 @@ semsim.run("ujscc", semsim.data.load("embedded", limit=64), ["qam16"], ["tdl-a"]
 """
 
 from semsim import data as data
+from semsim import separation as separation
+from semsim.antennas import Antennas as Antennas
+from semsim.coding import Coding as Coding
+from semsim.coding import Decoding as Decoding
 from semsim.compare import compare as compare
 from semsim.devices import Execution as Execution
 from semsim.error_rates import ber as ber
@@ -26,6 +30,8 @@ from semsim.payload import Symbols as Symbols
 from semsim.runs import Run as Run
 from semsim.runs import load_run as load_run
 from semsim.scenario import Propagation as Propagation
+from semsim.separation import Separation as Separation
 from semsim.simulation import reconstruct as reconstruct
 from semsim.simulation import run as run
+from semsim.systems.index_coding import IndexCoding as IndexCoding
 from semsim.terminal import progress_bar as progress_bar

@@ -19,7 +19,7 @@ def save_weights(path: Path, module: nnx.Module, metadata: dict[str, object]) ->
     The file appears under its name only when it is complete. Errors: OSError when it cannot be written.
     """
     partial = path.with_suffix(".partial")
-    arrays = {name: np.ascontiguousarray(value) for name, value in named_arrays(module).items()}
+    arrays = {name: np.asarray(value, order="C") for name, value in named_arrays(module).items()}
     try:
         save_file(arrays, partial, metadata={"semsim": json.dumps(metadata)})
         partial.replace(path)

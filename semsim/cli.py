@@ -16,13 +16,15 @@ import channels
 import models
 import phy
 import semsim
-from semsim import commands
+from semsim import commands, image_commands
 from semsim.backend import prepare
+from semsim.jobs import Job
 from semsim.runs import read_config
 
 COMMANDS: dict[str, Callable[..., None]] = {
-    "demo": commands.demo, "ber": commands.ber, "run": commands.run, "compare": commands.compare,
-    "plot": commands.plot_runs, "train": commands.train, "data": commands.data, "info": commands.info,
+    "demo": commands.demo, "ber": commands.ber, "run": image_commands.run, "compare": commands.compare,
+    "plot": commands.plot_runs, "record": commands.record, "train": commands.train,
+    "data": commands.data, "info": commands.info,
 }  # fmt: skip
 
 
@@ -128,7 +130,7 @@ def _deferred(command: Callable[..., None], arguments: Sequence[str]) -> Callabl
 
     @functools.wraps(command)
     def bind(*values: object, **named: object) -> Callable[[], None]:
-        if isinstance(job := named.get("job"), commands.Job):
+        if isinstance(job := named.get("job"), Job):
             named["job"] = replace(job, arguments=_lasting(arguments))
         return functools.partial(command, *values, **named)
 

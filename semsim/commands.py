@@ -1,68 +1,38 @@
 """The commands: each is a thin shell around the plain function of the same meaning."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
-from flax import nnx
 
 from phy import ResourceGrid
 from semsim import data as data_sets
 from semsim import demo as demo_job
-from semsim import error_rates, plot, simulation
-from semsim.backend import Cluster, is_leader, join
+from semsim import error_rates, plot
+from semsim import record as recorder
+from semsim.antennas import Antennas
+from semsim.backend import join
+from semsim.coding import Coding
 from semsim.compare import compare as compare_runs
 from semsim.compare import differing, skipped
-from semsim.conventions import check_overlay
-from semsim.devices import Execution
-from semsim.engine import Sweep, execute
+from semsim.conventions import check_overlay, translated
+from semsim.envelope import Crossover, best_of_each_snr, crossovers
 from semsim.info import info as describe
+from semsim.jobs import Flat, Job, Options, Words, run_sweep
 from semsim.link import Csi, Demap
 from semsim.names import check_name, parse_range
-from semsim.planner import plan as plan_sweep
-from semsim.runs import Run, load_run
-from semsim.scenario import Propagation
+from semsim.runs import load_run
+from semsim.scenario import Propagation, textbook_row
 from semsim.sweep import DEFAULT_GENERATOR
 from semsim.systems import SYSTEMS
-from semsim.terminal import (
-    console,
-    dumps,
-    plain,
-    progress_bar,
-    say_if_interrupted,
-    show,
-    show_comparison,
-    show_plan,
-)
+from semsim.terminal import console, dumps, plain, progress_bar, say_if_interrupted, show, show_comparison
 from semsim.train import Recipe, fit
 
-Words = tuple[str, ...]
-Flat = Annotated[Propagation, tyro.conf.arg(name="")]
-"""Options of the channel without a prefix: --delay-spread, --speed, ..."""
-
-
-@dataclass(frozen=True)
-class Job:
-    """Where a sweep runs and what becomes of it; results do not depend on it."""
-
-    execution: Annotated[Execution, tyro.conf.arg(name="")] = Execution()
-    cluster: Annotated[Cluster, tyro.conf.arg(name="")] = Cluster()
-    out: Path | None = None
-    """Run folder to write."""
-    resume: Path | None = None
-    """Go on with the run in this folder, or help the processes that fill it; its options need not be repeated."""
-    force_config: bool = False
-    """Resume under a changed stop rule, other points or another code version."""
-    plan: bool = False
-    """Print points, expected batches, memory, compilations and time; simulate nothing."""
-    json: bool = False
-    """One JSON object a line on stdout, and nothing else there."""
-    arguments: tyro.conf.Suppress[tuple[str, ...]] = ()
-    """The command line, kept with the run so that it can be resumed without repeating it."""
-
-
-Options = Annotated[Job, tyro.conf.arg(name="")]
+Code = Annotated[Coding, tyro.conf.arg(name="")]
+"""Options of the channel code without a prefix: --code, --k, ..."""
+Aerials = Annotated[Antennas, tyro.conf.arg(name="")]
+"""Options of the antennas without a prefix: --num-tx, --num-rx, --scheme."""
 
 
 def ber(
@@ -78,25 +48,28 @@ def ber(
     target: float | None = None,
     total_bits: float | None = None,
     importance: bool = False,
+    coding: Code = Coding(),  # noqa: B008 (frozen)
+    antennas: Aerials = Antennas(),  # noqa: B008 (frozen)
     propagation: Flat = Propagation(),  # noqa: B008 (frozen)
     grid: ResourceGrid = error_rates.GRID,
     generator: str = DEFAULT_GENERATOR,
     seed: int = 0,
     job: Options = Job(),  # noqa: B008 (frozen)
 ) -> None:
-    """Uncoded bit and symbol error rates.
+    """Bit, symbol and block error rates, with or without a channel code.
 
     Args:
         modulation: bpsk qpsk psk8 qam16 qam64 qam256 qam1024.
-        channel: awgn rayleigh rayleigh-block rician rician-block tdl-a .. tdl-e.
+        channel: awgn rayleigh rayleigh-block rician rician-block tdl-a .. tdl-e recorded:FILE dialect:NAME.
         ebno_db: numbers or start:stop:step (stop included), dB per information bit.
-        csi: what the receiver knows of the channel; ls needs the pilots of a TDL channel.
+        csi: what the receiver knows of the channel; all but perfect need the pilots of a channel on the grid.
         demap: nearest point, or app: the most likely value of each bit.
-        min_errors: a point stops at so many bit errors (200, unless rel-width is given),
+        min_errors: a point stops at so many bit errors (200, unless rel-width is given), with a code block errors (100),
         max_bits: or at so many bits.
         rel_width: or when its 95 % interval reaches no further than this share of the rate from it,
         abs_width: or no further than this from it.
-        target: a curve ends with the first point that is surely below this bit error rate.
+        target: a curve ends with the first point that is surely below this bit error rate; with a code, widths and
+            target are of the block error rate.
         total_bits: what the points leave of so many bits goes to those with the widest intervals.
         importance: importance sampling, for rates down to 1e-9 and below on awgn, rayleigh-block and rician-block.
         grid: resource grid of the TDL channels.
@@ -116,109 +89,31 @@ def ber(
         target=target,
         total_bits=total_bits,
         importance=importance,
+        coding=coding,
+        antennas=antennas,
         propagation=propagation,
         grid=grid,
         generator=generator,
         seed=seed,
     )
-    found = _execute(sweep, job)
+    found = run_sweep(sweep, job)
     if found is None:
         return
-    show(
-        found, job.json, ("modulation", "channel", "csi", "ebno_db", "esno_db", "metric", "errors", "trials")
+    columns = (
+        "modulation",
+        "transmissions",
+        "channel",
+        "csi",
+        "ebno_db",
+        "esno_db",
+        "metric",
+        "errors",
+        "trials",
     )
+    show(found.rows(), job.json, columns)
     if found.folder is not None and found.points:
         plot.save(plot.error_rate_figure(found.rows()), found.folder / "ber.png")
     say_if_interrupted(found)
-
-
-def run(
-    system: Annotated[str, tyro.conf.Positional] = "ujscc",
-    modulation: Words | None = None,
-    channel: Words = ("awgn",),
-    esno_db: Words = ("0:30:5",),
-    data: str = "embedded",
-    limit: int | None = None,
-    tile: bool = False,
-    on_bad: Literal["stop", "skip"] = "stop",
-    realizations: int = 1,
-    checkpoint: Path | None = None,
-    csi: Csi = "perfect",
-    demap: Demap = "nearest",
-    width: float | None = None,
-    total_images: float | None = None,
-    propagation: Flat = Propagation(),  # noqa: B008 (frozen)
-    generator: str = DEFAULT_GENERATOR,
-    seed: int = 0,
-    job: Options = Job(),  # noqa: B008 (frozen)
-) -> None:
-    """Images through a system: PSNR, SSIM and symbol error rate.
-
-    Args:
-        system: which system; `semsim info` lists them.
-        modulation: names, or auto: the SNR of each realisation chooses. Default: all that the system has, without auto.
-        channel: awgn rayleigh-block rician-block tdl-a .. tdl-e, all on one OFDM grid.
-        esno_db: numbers or start:stop:step (stop included), dB per data symbol.
-        data: embedded, cifar10, natural, or a folder of images.
-        limit: use the first so many images.
-        tile: cut larger images into tiles of the codec's size.
-        on_bad: an unreadable or odd-sized file in a folder stops the run, or is skipped.
-        realizations: channel draws per image.
-        checkpoint: weights to use in place of the ones that ship.
-        csi: what the receiver knows of the channel.
-        demap: nearest point, or app: the most likely value of each bit.
-        width: a point stops when the 95 % interval of its PSNR reaches no further than so many dB.
-        total_images: what the points leave of so many images goes to those with the widest intervals; needs width.
-        generator: of random bits; threefry2x32-13 is up to a fifth faster where they are the floor.
-    """
-    join(job.cluster)
-    chosen = SYSTEMS[check_name("system", system, tuple(SYSTEMS))]
-    size = nnx.eval_shape(lambda: chosen.build(0)).config.image_size
-    images = data_sets.load(
-        data, size=None if tile else size, tile=size if tile else None, limit=limit, on_bad=on_bad
-    )
-    names = modulation if modulation is not None else tuple(m for m in chosen.modulations if m != "auto")
-    sweep = simulation.sweep(
-        system,
-        images,
-        names,
-        channel,
-        parse_range("esno_db", esno_db),
-        checkpoint=checkpoint,
-        realizations=realizations,
-        csi=csi,
-        demap=demap,
-        width=width,
-        total_images=total_images,
-        propagation=propagation,
-        generator=generator,
-        seed=seed,
-    )
-    found = _execute(sweep, job)
-    if found is None:
-        return
-    show(found, job.json, ("system", "modulation", "channel", "esno_db", "metric", "n", "cbr", "cbr_payload"))
-    if found.folder is not None and found.points:
-        plot.save(plot.quality_figure(found.rows()), found.folder / "quality.png")
-    say_if_interrupted(found)
-
-
-def _execute(sweep: Sweep, job: Job) -> Run | None:
-    """The run of a sweep; None where only a plan was asked for. Processes that do not lead their job end here."""
-    sweep.config["arguments"] = list(job.arguments)
-    if job.plan:
-        found = plan_sweep(sweep, job.execution)
-        if is_leader():
-            show_plan(found, job.json)
-        return None
-    with progress_bar(job.json or not is_leader()) as progress:
-        found = execute(
-            sweep, job.execution, job.resume or job.out, resume=job.resume is not None, force_config=job.force_config,
-            progress=progress,
-        )  # fmt: skip
-    if is_leader():
-        return found
-    raise SystemExit(130 if found.interrupted else 0)
 
 
 def demo(out: Path = Path("runs/demo"), images: int = 128, seed: int = 0) -> None:
@@ -230,7 +125,11 @@ def demo(out: Path = Path("runs/demo"), images: int = 128, seed: int = 0) -> Non
     """
     with progress_bar(quiet=False) as progress:
         found = demo_job.demo(out, images, seed, progress)
-    show(found, False, ("system", "modulation", "channel", "esno_db", "metric", "n", "cbr", "cbr_payload"))
+    show(
+        found.rows(),
+        False,
+        ("system", "modulation", "channel", "esno_db", "metric", "n", "cbr", "cbr_payload"),
+    )
     say_if_interrupted(found)
     console.print(f"Figure, sample pictures and rows are in {out}")
 
@@ -295,28 +194,74 @@ def data(
     print(f"{fetched.name}: {fetched.note}")
 
 
-def plot_runs(runs: Annotated[tuple[Path, ...], tyro.conf.Positional], out: Path | None = None) -> None:
+def plot_runs(
+    runs: Annotated[tuple[Path, ...], tyro.conf.Positional],
+    out: Path | None = None,
+    best: bool = False,
+    textbook: bool = False,
+) -> None:
     """Draw one or more runs of one kind into one figure; refused where their conventions or data differ.
 
     Args:
         runs: run folders.
         out: PNG to write. Default: figure.png in the first folder.
+        best: one line a system: at each SNR its modulation, code and codec with the best PSNR; refused where channel
+            uses differ by more than a hundredth. Says where systems cross.
+        textbook: draw dialects at the SNR that the textbook calls theirs.
     """
     found = [load_run(folder) for folder in runs]
     if not found:
         raise ValueError("give at least one run folder")
-    check_overlay(found)
+    check_overlay([translated(run) for run in found] if textbook else found)
     label = len(found) > 1
     rows = [
-        {**row, **({"run": folder.name} if label else {})}
+        {**(textbook_row(row) if textbook else row), **({"run": folder.name} if label else {})}
         for folder, one in zip(runs, found, strict=True)
         for row in one.rows()
     ]
     if not rows:
         raise ValueError(f"no finished points in {', '.join(map(str, runs))}")
-    command = found[0].config["command"]
-    figure = plot.error_rate_figure(rows) if command == "ber" else plot.quality_figure(rows)
+    if found[0].config["command"] == "ber":
+        if best:
+            raise ValueError("best compares the PSNR of systems; these runs have error rates only")
+        crossings: list[Crossover] = []
+        figure = plot.error_rate_figure(rows)
+    else:
+        shown = best_of_each_snr(rows) if best else rows
+        figure = plot.quality_figure(shown, plot.OF_ALL if best else plot.OF_IMAGES)
+        crossings = crossovers(shown) if best else []
     print(plot.save(figure, out or runs[0] / "figure.png"))
+    for crossing in crossings:
+        print(crossing)
+
+
+def record(
+    model: Annotated[str, tyro.conf.Positional],
+    out: Path,
+    records: int = 1000,
+    num_rx: int = 1,
+    num_tx: int = 1,
+    max_delay: float | None = None,
+    propagation: Flat = Propagation(),  # noqa: B008 (frozen)
+    grid: ResourceGrid = error_rates.GRID,
+    seed: int = 0,
+) -> None:
+    """Record impulse responses of a channel model, to be replayed with --channel recorded:FILE.
+
+    Args:
+        model: tdl-a .. tdl-e; with Sionna (extra sionna) also cdl-a .. cdl-e umi uma.
+        out: file to write, .npz.
+        records: independent ones.
+        num_rx: receive antennas.
+        num_tx: transmit antennas.
+        max_delay: leave out records that last longer, s; what stays is a selection.
+        grid: whose OFDM symbols are the times of a record.
+    """
+    made = recorder.record(
+        model, out, grid, records=records, num_rx=num_rx, num_tx=num_tx, max_delay=max_delay, propagation=propagation,
+        seed=seed,
+    )  # fmt: skip
+    print(f"{out}: {len(made.gains)} records of {model}, the longest {made.longest * 1e6:.3g} us")
 
 
 def compare(

@@ -20,7 +20,9 @@ from semsim.runs import Run
 from semsim.stats import Interval, paired_interval, proportion_interval
 from semsim.sweep import Batch, point_name
 
-BETTER = {"psnr": "higher", "ssim": "higher", "ber": "lower", "ser": "lower", "bler": "lower"}
+BETTER = {"psnr": "higher", "ssim": "higher"} | dict.fromkeys(
+    ("ber", "ser", "bler", "undetected", "iterations", "outage", "unfit", "header_lost", "body_lost"), "lower"
+)
 """Which direction of a metric is good; of one that is not here a verdict says only which is higher."""
 
 TOLD_ELSEWHERE = ("stop", "ledger", "propagation")

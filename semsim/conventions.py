@@ -5,7 +5,7 @@ seed, and batches built in the same way, or the k-th part of one run met other f
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any, NamedTuple
 
 from semsim.resume import differences
@@ -18,6 +18,7 @@ NAMES = {
     "conventions.snr": "the definition of SNR",
     "conventions.normalisation": "the normalisation",
     "conventions.psnr": "the definition of PSNR",
+    "conventions.dialect": "the dialect",
     "data.name": "the data set",
     "data.images": "the number of images",
     "data.crc32": "the checksum of the pixels",
@@ -30,8 +31,8 @@ CHANNEL = ("channel", *(field.name for field in fields(Propagation)))
 """The fields of a point that, with its Es/N0, decide what is drawn: they must agree."""
 
 DRAWN = (*CHANNEL, "esno_db")
-IMPLIED = "ebno_db"
-"""Follows from Es/N0, modulation and grid: it differs between modulations that meet the same noise, and is not matched."""
+IMPLIED = ("ebno_db", "order")
+"""Follow from Es/N0, modulation, code and grid: they differ between points that meet the same noise, and are not matched."""
 
 
 class Pair(NamedTuple):
@@ -47,6 +48,12 @@ def check_overlay(runs: Sequence[Run]) -> None:
     for other in runs[1:]:
         reasons = _other_command(runs[0], other) or _other_question(runs[0], other)
         _refuse("do not share a figure", runs[0], other, reasons)
+
+
+def translated(run: Run) -> Run:
+    """A run whose dialect is to be shown by the textbook's SNR (`scenario.textbook_row`): its conventions say no other."""
+    said = {name: value for name, value in run.config.get("conventions", {}).items() if name != "dialect"}
+    return replace(run, config={**run.config, "conventions": said})
 
 
 def check_comparable(left: Run, right: Run) -> None:
@@ -125,7 +132,7 @@ def _shared(label: dict, other: dict) -> dict:
 def _identity(label: Mapping, dropped: Mapping) -> tuple[int, str]:
     """What two points must have in common: the number of their draws, and every field that is not dropped or implied."""
     draw = draw_id({name: label[name] for name in CHANNEL if name in label}, label["esno_db"])
-    rest = {name: value for name, value in label.items() if name not in (*DRAWN, IMPLIED, *dropped)}
+    rest = {name: value for name, value in label.items() if name not in (*DRAWN, *IMPLIED, *dropped)}
     return draw, point_name(rest)
 
 
@@ -137,7 +144,7 @@ def compared_fields(ours: Sequence[Mapping], theirs: Sequence[Mapping]) -> dict[
     constant = {
         name: (*a.get(name, [None]), *b.get(name, [None]))
         for name in dict.fromkeys((*a, *b))
-        if name not in (*DRAWN, IMPLIED)
+        if name not in (*DRAWN, *IMPLIED)
     }
     return {name: found for name, found in constant.items() if len(found) == 2 and found[0] != found[1]}
 
@@ -159,7 +166,7 @@ def mismatch(left: Run, right: Run) -> str:
     apart = {
         name: f"{name} {_some(a[name])} against {_some(b[name])}"
         for name in a
-        if name != IMPLIED and name not in dropped and name in b and not set(a[name]) & set(b[name])
+        if name not in IMPLIED and name not in dropped and name in b and not set(a[name]) & set(b[name])
     }
     if not apart:
         return "each value is in both, but no combination: simulate the same points"

@@ -5,8 +5,10 @@
 One path carries every payload. The gain is drawn before anything is sent (`fade`), so a transmitter may adapt to it.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from functools import partial
+from typing import Literal, get_args
 
 import jax
 import jax.core
@@ -16,10 +18,11 @@ from jaxtyping import Array, Complex, Float, Int, Key
 import channels
 import phy
 from channels import Fading
-from phy import Equalised, Modulation, ResourceGrid
-from semsim.payload import Bits, Indices, Symbols
+from phy import ChannelEstimate, Equalised, Modulation, PilotFilter, ResourceGrid
+from semsim.antennas import Antennas, carry_streams
+from semsim.payload import Bits, Indices, Line, Symbols
 
-Csi = Literal["perfect", "ls"]
+Csi = Literal["perfect", "ls", "lmmse", "robust"]
 Demap = Literal["nearest", "app"]
 
 
@@ -28,37 +31,62 @@ class Link:
     """Static plan of the air interface; points (modulation, fading, SNR) are data.
 
     grid: OFDM resource grid, or None for symbols sent one after the other over a flat channel.
-    csi: "perfect" hands the receiver the gain (declared in the ledger); "ls" estimates it from the grid's pilots.
+    csi: "perfect" hands the receiver the gain (declared in the ledger); the others estimate it from the grid's pilots: "ls"
+    by least squares; "lmmse" knows the channel's true covariance, "robust" the cyclic prefix and the largest Doppler.
     demap: "nearest" decides for the nearest point, "app" for the most likely value of each bit.
-    Errors: ValueError for an unknown choice, or for estimation without pilots.
+    antennas: how many, and what they are used for; it also says what Es/N0 means then.
+    dialect: of `channels.DIALECTS`, for symbols sent one after the other; None: the textbook.
+    Errors: ValueError for an unknown choice, for estimation without pilots, or for antennas that cannot use the grid.
     """
 
     grid: ResourceGrid | None = None
     csi: Csi = "perfect"
     demap: Demap = "nearest"
+    antennas: Antennas = Antennas()
+    dialect: str | None = None
 
     def __post_init__(self) -> None:
-        if self.csi not in ("perfect", "ls"):
-            raise ValueError(f"csi must be perfect or ls; got {self.csi!r}")
-        if self.demap not in ("nearest", "app"):
+        if self.csi not in get_args(Csi):
+            raise ValueError(f"csi must be one of {', '.join(get_args(Csi))}; got {self.csi!r}")
+        if self.demap not in get_args(Demap):
             raise ValueError(f"demap must be nearest or app; got {self.demap!r}")
-        if self.csi == "ls" and (self.grid is None or not self.grid.num_pilots):
+        if self.csi != "perfect" and (self.grid is None or not self.grid.num_pilots):
             raise ValueError(
-                "csi ls estimates the channel from pilots: it needs a resource grid that has some"
+                f"csi {self.csi} estimates the channel from pilots: it needs a resource grid that has some"
             )
+        if self.csi != "perfect" and self.antennas.num_tx > 1:
+            raise ValueError(
+                f"csi {self.csi} knows the pilots of one transmit antenna, and {self.antennas.num_tx} would send "
+                "theirs on top of each other: use csi perfect"
+            )
+        if self.dialect is not None and (self.grid or self.demap != "nearest" or not self.antennas.single):
+            raise ValueError(
+                f"the dialect {self.dialect} is spoken by one antenna without a grid, to nearest points"
+            )
+        if self.grid is not None:
+            self.antennas.check_grid(self.grid)
 
     def signal_shape(self, num_symbols: int) -> tuple[int, ...]:
-        """Trailing shape of the signal that carries `num_symbols`: [s], or [t, f] on the grid."""
+        """Trailing shape of the signal that carries `num_symbols` from each antenna: [s], or [t, f] on the grid."""
         if self.grid is None:
-            return (num_symbols,)
+            return (self.antennas.channel_uses(num_symbols),)
         return (self.grid.num_ofdm_symbols, self.grid.fft_size)
+
+    def capacity(self, num_symbols: int) -> int:
+        """Data symbols, padding included, of the signal that carries `num_symbols`."""
+        uses = self.signal_shape(num_symbols)[0] if self.grid is None else self.grid.num_data_symbols
+        return uses * self.antennas.num_streams
 
 
 def fade(
     key: Key[Array, ""], link: Link, fading: Fading, batch: tuple[int, ...], num_symbols: int
 ) -> Complex[Array, "..."]:
-    """The gain that the next `batch` transmissions of `num_symbols` will meet, broadcastable to the signal."""
-    return fading.gains(key, (*batch, *link.signal_shape(num_symbols)))
+    """The gain that the next `batch` transmissions of `num_symbols` will meet, broadcastable to the signal.
+
+    Of several antennas: [*batch, rx, tx, ..], each pair an independent draw.
+    """
+    pairs = () if link.antennas.single else (link.antennas.num_rx, link.antennas.num_tx)
+    return fading.gains(key, (*batch, *pairs, *link.signal_shape(num_symbols)))
 
 
 def carry(
@@ -68,24 +96,49 @@ def carry(
     gain: Complex[Array, "..."],
     noise_var: Float[Array, "*#b"],
     *,
+    pilot_filter: PilotFilter | None = None,
     unbiased: bool = True,
 ) -> Equalised:
     """Sends symbols through a known gain and white noise, and equalises. `noise_var` (N0): scalar or one per transmission.
 
-    unbiased: unit gain after equalisation, as demapping needs; otherwise the estimate of least mean square error.
+    pilot_filter: of csi lmmse and robust. unbiased: unit gain after equalisation, as demapping needs; otherwise the
+    estimate of least mean square error.
     """
-    grid = link.grid
-    x = symbols if grid is None else phy.place(grid, _fill(grid, symbols))
+    grid, estimate = link.grid, _estimator(link, pilot_filter)
+    if link.dialect is not None:
+        noise_var = jnp.reshape(noise_var, jnp.shape(noise_var) + (1,) * (symbols.ndim - jnp.ndim(noise_var)))
+        return Equalised(*channels.converse(key, link.dialect, symbols, gain, noise_var, coherent=unbiased))
+    if not link.antennas.single:
+        received = carry_streams(
+            key, link.antennas, grid, _fill(link, symbols), gain, noise_var, estimate=estimate, unbiased=unbiased
+        )  # fmt: skip
+        return Equalised(*(part[..., : symbols.shape[-1]] for part in received))
+    x = symbols if grid is None else phy.place(grid, _fill(link, symbols))
     noise_var = jnp.reshape(noise_var, jnp.shape(noise_var) + (1,) * (x.ndim - jnp.ndim(noise_var)))
     y = channels.awgn(key, gain * x, noise_var)
-    if grid is None or link.csi == "perfect":
+    if estimate is None:
         equalised = phy.lmmse(y, gain, noise_var, unbiased=unbiased)
     else:
-        estimate = phy.ls_estimate(grid, y, noise_var)
-        equalised = phy.lmmse(y, estimate.gain, noise_var, estimate.error_var, unbiased=unbiased)
+        found = estimate(y, noise_var)
+        equalised = phy.lmmse(y, found.gain, noise_var, found.error_var, unbiased=unbiased)
     if grid is None:
         return equalised
     return Equalised(*(phy.take(grid, part)[..., : symbols.shape[-1]] for part in equalised))
+
+
+def _estimator(
+    link: Link, pilot_filter: PilotFilter | None
+) -> Callable[[Array, Array], ChannelEstimate] | None:
+    """(received grid, N0) -> estimate; None where the receiver is told the gain."""
+    if link.grid is None or link.csi == "perfect":
+        return None
+    if link.csi == "ls":
+        return partial(phy.ls_estimate, link.grid)
+    if pilot_filter is None:
+        raise ValueError(
+            f"csi {link.csi} needs the pilot_filter of its grid and channel (`scenario.pilot_filters`)"
+        )
+    return partial(phy.lmmse_estimate, link.grid, pilot_filter)
 
 
 def detect(link: Link, modulation: Modulation, equalised: Equalised) -> Int[Array, "*b s"]:
@@ -110,9 +163,11 @@ def send_labels(
     modulation: Modulation,
     gain: Complex[Array, "..."],
     noise_var: Float[Array, "*#b"],
+    pilot_filter: PilotFilter | None = None,
 ) -> Int[Array, "*b s"]:
     """The digital link: labels -> points of the modulation -> air -> labels."""
-    return detect(link, modulation, carry(key, link, modulation.modulate(labels), gain, noise_var))
+    symbols = modulation.modulate(labels)
+    return detect(link, modulation, carry(key, link, symbols, gain, noise_var, pilot_filter=pilot_filter))
 
 
 def send_bits(
@@ -122,6 +177,7 @@ def send_bits(
     modulation: Modulation,
     gain: Complex[Array, "..."],
     noise_var: Float[Array, "*#b"],
+    pilot_filter: PilotFilter | None = None,
 ) -> Bits:
     """Bits in groups of the modulation's width, zeros filling the last symbol; `phy.num_carriers(n, 1, width)` symbols.
 
@@ -130,7 +186,7 @@ def send_bits(
     """
     width = _own_width(modulation)
     labels = phy.indices_to_labels(bits.values, 1, width)
-    received = send_labels(key, link, labels, modulation, gain, noise_var)
+    received = send_labels(key, link, labels, modulation, gain, noise_var, pilot_filter)
     return Bits(phy.labels_to_indices(received, bits.values.shape[-1], 1, width))
 
 
@@ -144,6 +200,7 @@ def send_indices(
     *,
     to_label: Int[Array, " k"],
     bits_per_index: int | None = None,
+    pilot_filter: PilotFilter | None = None,
 ) -> Indices:
     """VQ indices, each on a point of its own or as bits on any modulation.
 
@@ -153,11 +210,11 @@ def send_indices(
     """
     labels = to_label[indices.values]
     if bits_per_index is None:
-        received = send_labels(key, link, labels, modulation, gain, noise_var)
+        received = send_labels(key, link, labels, modulation, gain, noise_var, pilot_filter)
     else:
         width = _own_width(modulation)
         carried = phy.indices_to_labels(labels, bits_per_index, width)
-        received = send_labels(key, link, carried, modulation, gain, noise_var)
+        received = send_labels(key, link, carried, modulation, gain, noise_var, pilot_filter)
         received = phy.labels_to_indices(received, labels.shape[-1], bits_per_index, width)
     return Indices(jnp.argsort(to_label)[received])
 
@@ -168,9 +225,12 @@ def send_symbols(
     symbols: Symbols,
     gain: Complex[Array, "..."],
     noise_var: Float[Array, "*#b"],
+    pilot_filter: PilotFilter | None = None,
 ) -> Symbols:
     """Analogue values of unit mean energy -> their least-mean-square-error estimates; differentiable throughout."""
-    return Symbols(carry(key, link, symbols.values, gain, noise_var, unbiased=False).symbols)
+    return Symbols(
+        carry(key, link, symbols.values, gain, noise_var, pilot_filter=pilot_filter, unbiased=False).symbols
+    )
 
 
 def _own_width(modulation: Modulation) -> int:
@@ -182,12 +242,13 @@ def _own_width(modulation: Modulation) -> int:
     return modulation.max_bits
 
 
-def _fill(grid: ResourceGrid, symbols: Complex[Array, "*b s"]) -> Complex[Array, "*b n"]:
-    """Symbols padded with unit ones to fill the grid's data positions; the ledger calls them padding."""
-    missing = grid.num_data_symbols - symbols.shape[-1]
+def _fill(link: Link, symbols: Complex[Array, "*b s"]) -> Complex[Array, "*b n"]:
+    """Symbols padded with unit ones to fill the signal; the ledger calls them padding."""
+    capacity = link.capacity(symbols.shape[-1])
+    missing = capacity - symbols.shape[-1]
     if missing < 0:
         raise ValueError(
-            f"the grid holds {grid.num_data_symbols} data symbols; the payload has {symbols.shape[-1]}: use a larger grid"
+            f"the grid holds {capacity} data symbols; the payload has {symbols.shape[-1]}: use a larger grid"
         )
     return (
         jnp.pad(symbols, [(0, 0)] * (symbols.ndim - 1) + [(0, missing)], constant_values=1)
@@ -196,8 +257,22 @@ def _fill(grid: ResourceGrid, symbols: Complex[Array, "*b s"]) -> Complex[Array,
     )
 
 
+def declared(link: Link) -> tuple[Line, ...]:
+    """What the receiver is told for nothing, for a ledger."""
+    known = {
+        "perfect": "channel gain", "lmmse": "covariance of the channel", "robust": "largest Doppler and longest delay",
+    }  # fmt: skip
+    lines = [Line("noise variance", 0, "declared: known to the receiver")]
+    if link.csi in known:
+        lines.append(Line(known[link.csi], 0, f"declared: csi {link.csi}"))
+    return tuple(lines)
+
+
 def mean_snr(gain: Complex[Array, "b ..."], noise_var: Float[Array, "*#b"]) -> Float[Array, " b"]:
-    """Es/N0 of each transmission after its own fading, averaged over the signal: what link adaptation looks at."""
+    """Es/N0 of each transmission after its own fading, averaged over the signal: what link adaptation looks at.
+
+    Of several antennas: the mean over those that receive, what combining gains not included.
+    """
     power = jnp.mean(jnp.abs(gain) ** 2, axis=tuple(range(1, gain.ndim)))
     return power / noise_var
 

@@ -5,7 +5,7 @@ analogue code). Everything else the receiver uses is either fixed in the plan be
 ledger: sent and priced, or declared free by name.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from jaxtyping import Array
@@ -75,6 +75,11 @@ class Ledger:
     @property
     def cbr_payload(self) -> float:
         return self.payload.channel_uses / self.source_samples
+
+    def times(self, count: int) -> "Ledger":
+        """The price of `count` sources that are sent as one."""
+        payload, *overhead = (replace(line, channel_uses=count * line.channel_uses) for line in self.lines)
+        return Ledger(count * self.source_samples, payload, tuple(overhead))
 
     def seconds(self, sample_rate: float) -> float:
         """Airtime at `sample_rate` complex symbols per second."""

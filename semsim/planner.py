@@ -1,4 +1,4 @@
-"""What a sweep will cost, before it runs: one measured batch of every program, and theory for how many batches a
+"""What a sweep will cost, before it runs: a few measured batches of every program, and theory for how many batches a
 point needs."""
 
 import math
@@ -13,6 +13,7 @@ from semsim.engine import Job, Sweep
 from semsim.stopping import FEWEST_ERRORS, next_look
 
 NORMAL = 1.96  # of the 95 % interval
+BATCHES = 4  # that are timed of a point: the first, the middle and the last of a program
 
 
 class Program(NamedTuple):
@@ -20,7 +21,7 @@ class Program(NamedTuple):
 
     what: the channels it serves. batches: expected, fewest and most over its points; they differ where theory does
     not know the error rate. realizations: in a batch. memory: bytes on each device beside the arguments. seconds: of
-    a batch, compiled.
+    a batch, compiled, in the mean over points.
     """
 
     what: str
@@ -54,7 +55,7 @@ class Plan(NamedTuple):
 
 
 def plan(sweep: Sweep, execution: Execution) -> Plan:
-    """Compiles every program of the sweep and times one batch of each; simulates and writes nothing else.
+    """Compiles every program of the sweep and times a few batches of each; simulates and writes nothing else.
 
     What a target saves and what a total budget adds is not foreseen. Errors: as `engine.execute` has before it
     compiles.
@@ -73,13 +74,14 @@ def _program(jobs: Sequence[Job], sweep: Sweep, evaluator: Evaluator) -> Program
     started = time.perf_counter()
     list(evaluator.batches(work, [0]))
     compiled = time.perf_counter()
-    several = [number % jobs[0].most for number in range(4)]
-    list(evaluator.batches(work, several))
-    seconds = (time.perf_counter() - compiled) / len(several)
+    timed = [jobs[place] for place in sorted({0, len(jobs) // 2, len(jobs) - 1})]
+    for job in timed:  # a decoder that stops early takes longest at the lowest SNR
+        list(evaluator.batches(job.work, [number % job.most for number in range(BATCHES)]))
+    seconds = (time.perf_counter() - compiled) / (len(timed) * BATCHES)
     memory = evaluator.memory(work, evaluator.width(work))
     needs = [_batches(job, sweep) for job in jobs]
     return Program(
-        what=", ".join(dict.fromkeys(str(job.point["channel"]) for job in jobs)),
+        what=_what(jobs),
         points=len(jobs),
         fewest=sum(low for low, _ in needs),
         most=sum(high for _, high in needs),
@@ -88,6 +90,17 @@ def _program(jobs: Sequence[Job], sweep: Sweep, evaluator: Evaluator) -> Program
         compile_seconds=compiled - started,
         seconds=seconds,
     )
+
+
+def _what(jobs: Sequence[Job]) -> str:
+    """The channels of a program, and before them what else tells it from others."""
+    names = ("codec", "modulation", "coderate", "transmissions")
+    coded = any("code" in job.point or "codec" in job.point for job in jobs)
+    fixed = [
+        str(jobs[0].point[name]) for name in names
+        if coded and name in jobs[0].point and len({job.point[name] for job in jobs}) == 1
+    ]  # fmt: skip
+    return " ".join([*fixed, ", ".join(dict.fromkeys(str(job.point["channel"]) for job in jobs))])
 
 
 def _batches(job: Job, sweep: Sweep) -> tuple[int, int]:

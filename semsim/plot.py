@@ -16,40 +16,45 @@ from semsim.names import check_name
 MARKERS = "osD^vP*X<>"
 LABELS = {
     "ber": "bit error rate", "ser": "symbol error rate", "bler": "block error rate", "psnr": "PSNR (dB)", "ssim": "SSIM",
+    "outage": "images lost",
     "ebno_db": "$E_b/N_0$ (dB)", "esno_db": "$E_s/N_0$ (dB)",
 }  # fmt: skip
 THEORY = "theory, nearest point"
 NO_ERROR = "no error: upper bound"
 
 
-def error_rate_figure(rows: Sequence[Mapping], metric: str = "ber") -> Figure:
-    """Error rate against Eb/N0, one panel a channel, one line a modulation, with intervals.
+RATES = ("ber", "ser", "bler", "outage")
+"""Metrics on a logarithmic scale."""
 
-    A point without errors is an open triangle at its upper bound. Thin black lines are theory, where there is a closed form:
-    AWGN, Rayleigh and Rician fading (the mean over gains is the same per symbol and per block).
-    Errors: ValueError if no row has the metric.
+
+def error_rate_figure(rows: Sequence[Mapping], metrics: Sequence[str] = ("ber", "bler")) -> Figure:
+    """Error rates against Eb/N0: a row of panels a metric, a panel a channel, a line a modulation and code.
+
+    Metrics that no row has are left out. A point without errors is an open triangle at its upper bound. Thin black lines are
+    theory, where there is a closed form: no code, over AWGN, Rayleigh and Rician fading (the mean over gains is the same per
+    symbol and per block). Errors: ValueError if no metric is left.
     """
-    rows = _of_metrics(rows, (metric,))
-    channels, labels = _distinct(rows, "channel"), _distinct_lines(rows)
-    figure = _figure(len(channels))
-    for axes, channel in zip(figure.axes, channels, strict=True):
-        mine = [row for row in rows if row["channel"] == channel]
-        for number, label in enumerate(labels):
-            line = [row for row in mine if _line(row) == label]
-            _draw(axes, line, "ebno_db", label, number)
-            if line and channel.removesuffix("-block") in theory.CHANNELS:
-                _draw_theory(axes, line, metric, channel.removesuffix("-block"))
-        _finish(axes, channel, "ebno_db", metric)
-    _log_scale(figure.axes, rows)
-    _legend(figure)
-    return figure
+    return _panels(rows, metrics, "ebno_db")
 
 
-def quality_figure(rows: Sequence[Mapping], metrics: Sequence[str] = ("psnr", "ssim", "ser")) -> Figure:
-    """Image metrics against Es/N0: a row of panels a metric, a panel a channel, a line a system and modulation.
+OF_ALL = ("psnr", "ssim", "outage")
+"""Metrics that mean the same for systems that send points, bits or real values."""
+OF_IMAGES = ("psnr", "ssim", "ser", "bler", "outage")
+
+
+def quality_figure(rows: Sequence[Mapping], metrics: Sequence[str] = OF_IMAGES) -> Figure:
+    """Image metrics against Es/N0: a row of panels a metric, a panel a channel, a line a system and its code.
 
     Metrics that no row has are left out. Errors: ValueError if none is left.
     """
+    figure = _panels(rows, metrics, "esno_db")
+    rates = sorted({(row["cbr_payload"], row["cbr"]) for row in rows})
+    text = ", ".join(f"{payload:.4f} payload, {total:.4f} in all" for payload, total in rates)
+    figure.suptitle(f"channel uses per source sample: {text}", fontsize="small")
+    return figure
+
+
+def _panels(rows: Sequence[Mapping], metrics: Sequence[str], x: str) -> Figure:
     rows = _of_metrics(rows, metrics)
     metrics = [metric for metric in metrics if any(row["metric"] == metric for row in rows)]
     channels, labels = _distinct(rows, "channel"), _distinct_lines(rows)
@@ -58,18 +63,22 @@ def quality_figure(rows: Sequence[Mapping], metrics: Sequence[str] = ("psnr", "s
         metric, channel = metrics[index // len(channels)], channels[index % len(channels)]
         mine = [row for row in rows if row["metric"] == metric and row["channel"] == channel]
         for number, label in enumerate(labels):
-            _draw(axes, [row for row in mine if _line(row) == label], "esno_db", label, number)
-        _finish(axes, channel, "esno_db", metric)
-    if "ser" in metrics:
-        start = metrics.index("ser") * len(channels)
-        _log_scale(
-            figure.axes[start : start + len(channels)], [row for row in rows if row["metric"] == "ser"]
-        )
+            line = [row for row in mine if _line(row) == label]
+            _draw(axes, line, x, label, number)
+            if line and x == "ebno_db" and _has_theory(line[0], metric):
+                _draw_theory(axes, line, metric, channel.removesuffix("-block"))
+        _finish(axes, channel, x, metric)
+    for start, metric in zip(range(0, len(figure.axes), len(channels)), metrics, strict=True):
+        if metric in RATES:
+            mine = [row for row in rows if row["metric"] == metric]
+            _log_scale(figure.axes[start : start + len(channels)], mine)
     _legend(figure)
-    rates = sorted({(row["cbr_payload"], row["cbr"]) for row in rows})
-    text = ", ".join(f"{payload:.4f} payload, {total:.4f} in all" for payload, total in rates)
-    figure.suptitle(f"channel uses per source sample: {text}", fontsize="small")
     return figure
+
+
+def _has_theory(row: Mapping, metric: str) -> bool:
+    plain = not any(name in row for name in ("code", "scheme", "dialect"))
+    return metric in ("ber", "ser") and plain and row["channel"].removesuffix("-block") in theory.CHANNELS
 
 
 def mosaic(images: Sequence[Sequence[np.ndarray]], columns: Sequence[str], lines: Sequence[str]) -> Figure:
@@ -160,9 +169,15 @@ def _finish(axes: Axes, channel: str, x: str, metric: str) -> None:
 
 
 def _line(row: Mapping) -> str:
-    parts = [row.get("run"), row.get("system"), row["modulation"]]
+    """What a legend calls the curve that a row belongs to."""
+    coded = "code" in row or "coderate" in row
+    parts = [row.get("run"), row.get("dialect"), row.get("system"), row.get("codec"), row["modulation"]]
+    parts += [f"{row['k']}/{row['num_coded_bits']}"] if "k" in row else [row.get("coderate")]
+    parts += ["labelled"] if row.get("index_map") == "labelled" and "code" not in row else []
+    parts += [f"{row['num_tx']}x{row['num_rx']} {row['scheme']}"] if "scheme" in row else []
+    parts += [f"{row['transmissions']} x {row['combining']}"] if "combining" in row else []
     parts += [row["csi"]] if row["csi"] != "perfect" else []
-    parts += [row["demap"]] if row["demap"] != "nearest" else []
+    parts += [row["demap"]] if row.get("demap", "nearest") != ("app" if coded else "nearest") else []
     parts += [row["estimator"]] if "estimator" in row else []
     return " ".join(str(part) for part in parts if part)
 

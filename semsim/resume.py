@@ -14,7 +14,7 @@ IGNORED = (
     "weights.checkpoint",
 )
 """Results do not depend on these; weights are known by their checksum, wherever their file is."""
-SAFE = ("environment", "stop", "modulation", "channel", "ebno_db", "esno_db")
+SAFE = ("environment", "stop", "modulation", "channel", "ebno_db", "esno_db", "frames")
 """Batches made under other values of these stay valid: other code, another rule when to stop, more or fewer points."""
 
 

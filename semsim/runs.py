@@ -88,11 +88,21 @@ def shared_trials(point: Mapping) -> dict[str, int]:
     """How many trials of each error rate share a draw at a point, for `result_rows`.
 
     Without fading, or with a gain per symbol, symbols are independent and the bits of a symbol err together. Otherwise
-    all trials of a block, a faded transmission or an image, share its fade.
+    all trials of a block, a faded transmission or an image, share its fade; the bits of a coded word are won or lost
+    together.
     """
+    if "words" in point:
+        words = int(point["words"])
+        lost: dict[str, int] = {"bler": words, "undetected": words}
+        return {**lost, "ber": words * int(point["k"])} if "k" in point else lost
     if point["channel"] not in ("awgn", "rayleigh", "rician"):
         return {}
-    return {"ser": 1} if "system" in point else {"ser": 1, "ber": phy.num_bits(point["modulation"])}
+    together = (
+        1 if point.get("scheme", "mrc") == "mrc" else int(point["num_tx"])
+    )  # symbols that meet one matrix of gains
+    if "system" in point:
+        return {"ser": 1}
+    return {"ser": together, "ber": together * phy.num_bits(point["modulation"])}
 
 
 class RunWriter:

@@ -2,101 +2,43 @@
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
-from zlib import crc32
+from typing import Any, NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from jaxtyping import Array, Float, Key, UInt8
 
 import phy
-from channels import GENERATORS, pad
+from channels import GENERATORS
+from models import Tiled
 from phy import ResourceGrid
 from semsim.backend import prepare
 from semsim.checkpoint import named_arrays
 from semsim.data import ImageSet
-from semsim.devices import Evaluator, Execution, Kernel, Work
+from semsim.devices import Evaluator, Execution, Work
 from semsim.engine import Job, Progress, Sweep, execute, silent
+from semsim.image_runs import ImageOrder, conventions, data_entry, draws_entry, image_link
 from semsim.link import Csi, Demap, Link
-from semsim.metrics import psnr, ssim
 from semsim.names import check_name, parse_range
+from semsim.payload import Ledger
+from semsim.quality import Pictures, Quality, sums_of
 from semsim.runs import Run
-from semsim.scenario import CHANNELS, NORMALISATION, Propagation, channel_identity, grid_fading
-from semsim.stopping import Stop
-from semsim.sweep import (
-    DEFAULT_GENERATOR,
-    Parts,
-    Sums,
-    check_seed,
-    count_sums,
-    draw_id,
-    draw_words,
-    mean_sums,
-    names,
-    point_name,
+from semsim.scenario import (
+    Propagation,
+    channel_identity,
+    check_channel,
+    check_soft,
+    identities,
+    receiver_label,
 )
+from semsim.stopping import Stop
+from semsim.sweep import DEFAULT_GENERATOR, check_seed, draw_id, draw_words, names, point_name
 from semsim.systems import SYSTEMS, Delivered, Point, System
-
-BLOCK = 16
-"""Images in a block: what a core works on at once."""
-BLOCKS = 8
-"""Blocks in a batch."""
-
-
-class Scores(NamedTuple):
-    """Per image, over its channel realisations."""
-
-    psnr: Array  # [b] mean, dB
-    ssim: Array  # [b] mean
-    symbol_errors: Array | None  # [b] sum
-
-
-@dataclass(frozen=True)
-class Quality(Kernel):
-    """Kernel: a block of images through a system, each over `draws` independent fades and noises."""
-
-    system: System
-    graph: nnx.GraphDef
-    link: Link
-    draws: int
-    realizations: int
-
-    def __call__(
-        self,
-        key: Key[Array, ""],
-        mapped: UInt8[Array, "b h w 3"] | Float[Array, "b h w 3"],
-        shared: tuple[nnx.State, Point],
-    ) -> Scores:
-        state, point = shared
-        codec, images = nnx.merge(self.graph, state), _as_float(mapped)
-
-        def once(draw: Array) -> Scores:
-            sent = self.system.transmit(codec, images, jax.random.fold_in(key, draw), self.link, point)
-            return Scores(psnr(sent.images, images), ssim(sent.images, images), sent.symbol_errors)
-
-        each = jax.lax.map(once, jnp.arange(self.draws))
-        errors = None if each.symbol_errors is None else jnp.sum(each.symbol_errors, axis=0)
-        return Scores(jnp.mean(each.psnr, axis=0), jnp.mean(each.ssim, axis=0), errors)
-
-
-@dataclass(frozen=True)
-class Pictures(Kernel):
-    """Kernel: the images of a block as `Quality` sees them after the first of its draws."""
-
-    system: System
-    graph: nnx.GraphDef
-    link: Link
-    realizations: int
-
-    def __call__(self, key: Key[Array, ""], mapped: Array, shared: tuple[nnx.State, Point]) -> Delivered:
-        state, point = shared
-        first = jax.random.fold_in(key, 0)
-        return self.system.transmit(nnx.merge(self.graph, state), _as_float(mapped), first, self.link, point)
+from semsim.systems.index_coding import IndexCoding, IndexPlan
 
 
 def run(
@@ -111,6 +53,8 @@ def run(
     realizations: int = 1,
     csi: Csi = "perfect",
     demap: Demap = "nearest",
+    coding: IndexCoding = IndexCoding(),  # noqa: B008 (frozen)
+    whole: bool = False,
     width: float | None = None,
     total_images: float | None = None,
     propagation: Propagation | None = None,
@@ -140,6 +84,8 @@ def run(
         realizations=realizations,
         csi=csi,
         demap=demap,
+        coding=coding,
+        whole=whole,
         width=width,
         total_images=total_images,
         propagation=propagation,
@@ -163,6 +109,8 @@ def sweep(
     realizations: int = 1,
     csi: Csi = "perfect",
     demap: Demap = "nearest",
+    coding: IndexCoding = IndexCoding(),  # noqa: B008 (frozen)
+    whole: bool = False,
     width: float | None = None,
     total_images: float | None = None,
     propagation: Propagation | None = None,
@@ -180,6 +128,9 @@ def sweep(
     images come in an order drawn from the seed, so that those of a point that ends early are a random sample.
     total_images: budget of the sweep; what the points leave of it goes to those with the widest intervals. generator:
     of random bits, one of `channels.GENERATORS`. title: kept in the run's config.
+    coding: of systems that send indices, as bits and under a channel code: rows have a `bler` then, of one word for each
+    image and realisation, and `ser` counts wrong indices; each modulation compiles once. whole: images larger than the
+    codec's go as tiles side by side in one transmission, on the system's grid repeated, and count as one.
     Errors: ValueError for unknown names, impossible values and images the codec does not take.
     """
     prepare()
@@ -194,40 +145,51 @@ def sweep(
             "without a width every point takes all images, and total_images has nothing to give: add a width"
         )
     stop = Stop("psnr", len(images.images), abs_width=width, total=total_images)
-    link, points = _points(system, grid, csi, demap, modulation, channel, esno_db, propagation)
-    chosen = SYSTEMS[system]
-    used = _codec(chosen, codec, checkpoint, images.images)
-    ledger = chosen.ledger(used, link)
+    chosen = SYSTEMS[check_name("system", system, tuple(SYSTEMS))]
+    used = _codec(chosen, codec, checkpoint, images.images, whole)
+    if grid is not None and isinstance(used, Tiled):
+        raise ValueError("a whole image is sent on the system's own grid, repeated: leave grid out")
+    link, items = _points(
+        chosen, grid or _grid(chosen, used), csi, demap, coding, modulation, channel, esno_db, propagation
+    )
+    ledger = _ledger(chosen, used, link)
+    items = _labelled(chosen, used, items)
+    if coding.index_map == "labelled":
+        ledger = coding.priced(ledger)
     graph, state = nnx.split(used)
-    shown = _Images(images.images, seed)
-    trials = int(ledger.payload.channel_uses) * realizations
-    kernel = Quality(chosen, graph, link, realizations, BLOCK)
+    shown = ImageOrder(len(images.images), seed)
+    trials = {"ser": int(ledger.payload.channel_uses) * realizations, "bler": realizations}
     jobs = [
         Job(
-            point=name,
-            title=f"{name['modulation']} {name['channel']} {name['esno_db']:g} dB",
-            curve=point_name({key: value for key, value in name.items() if key != "esno_db"}),
-            work=Work(kernel, BLOCKS, draw_words(seed, draw), generator, (state, point), shown.blocks),
+            point=item.name,
+            title=f"{item.name['modulation']} {item.name['channel']} {item.name['esno_db']:g} dB",
+            curve=point_name({key: value for key, value in item.name.items() if key != "esno_db"}),
+            work=Work(
+                Quality(chosen, graph, link, realizations, shown.block, item.plan), shown.blocks,
+                draw_words(seed, item.draw), generator, (state, item.point),
+                lambda batch: images.images[shown.streams(batch)],
+            ),
             budget=shown.batches,
             most=shown.batches,
-            sums=partial(_sums, point=name, shown=shown, trials=trials),
+            sums=partial(sums_of, point=item.name, shown=shown, trials=trials),
         )
-        for name, draw, point in points
-    ]
+        for item in items
+    ]  # fmt: skip
     config = {
-        "command": "run", "title": title, "system": system, "modulation": modulation, "channel": channel,
-        "esno_db": esno_db, "csi": csi, "demap": demap, "stop": stop.as_dict(), "seed": seed,
-        "propagation": asdict(propagation), "grid": asdict(grid or chosen.grid),
-        "draws": {"generator": generator, "blocks": BLOCKS, "block": BLOCK, "realizations": realizations},
-        "data": {"name": images.name, "images": len(images.images), "crc32": _checksum(images), "note": images.note},
+        "command": "run", "title": title, "system": system, "modulation": modulation,
+        "channel": identities(channel, propagation), "esno_db": esno_db,
+        "csi": csi, "demap": demap, "stop": stop.as_dict(), "seed": seed,
+        "propagation": asdict(propagation), "grid": asdict(link.grid) if link.grid else None,
+        "draws": draws_entry(generator, realizations),
+        "data": data_entry(images),
         "weights": {"checkpoint": str(checkpoint) if checkpoint else None, "sha256": _digest(used)},
         "ledger": ledger.as_dict(), "row": {"cbr": ledger.cbr, "cbr_payload": ledger.cbr_payload},
-        "conventions": {
-            "snr": "esno_db: mean Es/N0 of a data symbol over fading, noise variance N0 per complex sample",
-            "normalisation": NORMALISATION,
-            "psnr": "mean over images of the PSNR of each, float, range [0, 1], all channels pooled",
-        },
+        "conventions": conventions(channel),
     }  # fmt: skip
+    if (
+        coding != IndexCoding()
+    ):  # what is not used is not said, so that runs of earlier versions can be resumed
+        config["coding"] = asdict(coding)
     return Sweep(jobs, stop, config)
 
 
@@ -241,6 +203,8 @@ def reconstruct(
     codec: nnx.Module | None = None,
     checkpoint: Path | None = None,
     csi: Csi = "perfect",
+    coding: IndexCoding = IndexCoding(),  # noqa: B008 (frozen)
+    whole: bool = False,
     propagation: Propagation | None = None,
     seed: int = 0,
 ) -> Delivered:
@@ -248,12 +212,16 @@ def reconstruct(
     prepare()
     check_seed(seed)
     wanted = (modulation,), (channel,), parse_range("esno_db", [float(esno_db)]), propagation or Propagation()
-    link, ((_, draw, point),) = _points(system, None, csi, "nearest", *wanted)
-    chosen = SYSTEMS[system]
-    graph, state = nnx.split(_codec(chosen, codec, checkpoint, images))
-    shown = _Images(images, seed)
-    kernel = Pictures(chosen, graph, link, BLOCK)
-    work = Work(kernel, BLOCKS, draw_words(seed, draw), DEFAULT_GENERATOR, (state, point), shown.blocks)
+    chosen = SYSTEMS[check_name("system", system, tuple(SYSTEMS))]
+    used = _codec(chosen, codec, checkpoint, images, whole)
+    link, items = _points(chosen, _grid(chosen, used), csi, "nearest", coding, *wanted)
+    ((_, draw, point, plan),) = _labelled(chosen, used, items)
+    graph, state = nnx.split(used)
+    shown = ImageOrder(len(images), seed)
+    work = Work(
+        Pictures(chosen, graph, link, shown.block, plan), shown.blocks, draw_words(seed, draw), DEFAULT_GENERATOR,
+        (state, point), lambda batch: images[shown.streams(batch)],
+    )  # fmt: skip
     batches = [found for _, found in Evaluator().batches(work, range(shown.batches))]
     place = np.argsort(shown.order)  # back into the order of the caller
     return jax.tree.map(
@@ -262,13 +230,7 @@ def reconstruct(
     )
 
 
-def _as_float(images: Array) -> Float[Array, "b h w 3"]:
-    """In [0, 1]. Images stay whole numbers until they are on the device: a quarter of the memory and of the
-    transfer."""
-    return images.astype(jnp.float32) / 255 if images.dtype == jnp.uint8 else images
-
-
-def _codec(chosen: System, codec: Any, checkpoint: Path | None, images: np.ndarray) -> Any:
+def _codec(chosen: System, codec: Any, checkpoint: Path | None, images: np.ndarray, whole: bool) -> Any:
     """The codec to use, checked against the images it is to carry."""
     if codec is None:
         path = Path(checkpoint) if checkpoint else chosen.checkpoint
@@ -277,91 +239,107 @@ def _codec(chosen: System, codec: Any, checkpoint: Path | None, images: np.ndarr
                 f"no weights of {chosen.name} ship with this version: train them and give their checkpoint"
             )
         codec = chosen.load(path)
-    size = codec.config.image_size
-    if images.shape[1:] != (size, size, 3):
-        height, width = images.shape[1:3]
-        raise ValueError(
-            f"the codec takes images of {size} x {size}; got {height} x {width}: cut them into tiles of {size}"
-        )
-    return codec
+    size, (height, width) = codec.config.image_size, images.shape[1:3]
+    if (height, width) == (size, size):
+        return codec
+    if whole:
+        return Tiled(codec, height, width)
+    raise ValueError(
+        f"the codec takes images of {size} x {size}; got {height} x {width}: cut them into tiles of {size}, or send them "
+        "whole, tiles side by side"
+    )
+
+
+def _grid(chosen: System, codec: Any) -> ResourceGrid:
+    """The system's, repeated for an image of several tiles."""
+    tiles = codec.config.num_tiles if isinstance(codec, Tiled) else 1
+    return chosen.grid if tiles == 1 else phy.repeated(chosen.grid, tiles * chosen.grid.num_data_symbols)
+
+
+def _ledger(chosen: System, codec: Any, link: Link) -> Ledger:
+    if not isinstance(codec, Tiled):
+        return chosen.ledger(codec, link)
+    on_tile = replace(link, grid=chosen.grid) if link.grid else link
+    return chosen.ledger(codec.codec, on_tile).times(codec.config.num_tiles)
+
+
+class _Item(NamedTuple):
+    """A point: what it is called, the number of its draws, its data, and how its indices travel as bits, if they do."""
+
+    name: dict
+    draw: int
+    point: Point
+    plan: IndexPlan | None
 
 
 def _points(
-    system: str,
-    grid: ResourceGrid | None,
+    chosen: System,
+    grid: ResourceGrid,
     csi: Csi,
     demap: Demap,
+    coding: IndexCoding,
     modulation: tuple[str, ...],
     channel: tuple[str, ...],
     esno_db: tuple[float, ...],
     propagation: Propagation,
-) -> tuple[Link, list[tuple[dict, int, Point]]]:
-    """The link they share, and every point: what it is called, the number of its draws, its data."""
-    chosen = SYSTEMS[check_name("system", system, tuple(SYSTEMS))]
+) -> tuple[Link, list[_Item]]:
+    """The link they share, and every point."""
     for name in channel:
-        check_name("channel", name, CHANNELS)
+        check_channel(name)
+    if coding.coded:
+        check_soft(channel)
+    check_name("csi", csi, get_args(Csi))
     if not (modulation and channel):
         raise ValueError("give at least one modulation and one channel")
-    orders = [chosen.order(name) for name in modulation]
-    grid = grid or chosen.grid
-    link = Link(grid, csi, demap)
-    fadings = pad([grid_fading(name, propagation, grid) for name in channel])
+    if coding.coded and demap != "nearest":
+        raise ValueError("a code needs soft bits, which llr app or maxlog makes: leave demap out")
+    plans = [_plan(chosen, name, coding) for name in modulation]
+    orders = [
+        chosen.order(name) if plan is None else plan.row for name, plan in zip(modulation, plans, strict=True)
+    ]
+    link, fadings, filters = image_link(channel, csi, demap, propagation, grid)
     points = []
-    for name, order in zip(modulation, orders, strict=True):
-        for place, fading in zip(channel, fadings, strict=True):
+    for name, order, plan in zip(modulation, orders, plans, strict=True):
+        for place, fading, pilot_filter in zip(channel, fadings, filters, strict=True):
             identity = channel_identity(place, propagation)
             for value in esno_db:
                 label = {
-                    "system": system, "modulation": name, **identity, "csi": csi, "demap": demap, "esno_db": value,
+                    "system": chosen.name, "modulation": name, **identity, **receiver_label(csi, propagation),
+                    "demap": demap, "esno_db": value,
+                    **(plan.label if plan else {}),
                 }  # fmt: skip
-                point = Point(jnp.int32(order), fading, jnp.float32(phy.esnodb2no(value)))
-                points.append((label, draw_id(identity, value), point))
+                noise_var = jnp.float32(phy.esnodb2no(value))
+                point = Point(jnp.int32(order), fading, noise_var, pilot_filter=pilot_filter)
+                points.append(_Item(label, draw_id(identity, value), point, plan))
     return link, points
+
+
+def _plan(chosen: System, modulation: str, coding: IndexCoding) -> IndexPlan | None:
+    """How indices travel as bits on a modulation; None where each is a point, or none is sent."""
+    if coding.index_map == "point":
+        return None
+    if chosen.as_bits is None:
+        raise ValueError(
+            f"{chosen.name} sends no indices, which index_map and code are about: leave them out"
+        )
+    return chosen.as_bits.plan(modulation, coding)
+
+
+def _labelled(chosen: System, codec: Any, items: list[_Item]) -> list[_Item]:
+    """The points with the labellings of their codebooks, each made once."""
+    plans = {item.plan.row: item.plan for item in items if item.plan is not None}
+    if chosen.as_bits is None or not plans:
+        return items
+    found = {row: jnp.asarray(chosen.as_bits.labels(codec, plan)) for row, plan in plans.items()}
+    return [
+        item._replace(point=replace(item.point, labels=found[item.plan.row])) if item.plan else item
+        for item in items
+    ]
 
 
 def _digest(codec: nnx.Module) -> str:
     """A fingerprint of the weights, by which two runs know that they used the same."""
     found = hashlib.sha256()
-    for name, array in sorted(named_arrays(codec).items()):
+    for name, array in sorted(named_arrays(codec.codec if isinstance(codec, Tiled) else codec).items()):
         found.update(name.encode() + array.tobytes())
     return found.hexdigest()[:16]
-
-
-def _checksum(images: ImageSet) -> str:
-    return f"{crc32(images.images.tobytes()):08x}"
-
-
-class _Images:
-    """The images in an order drawn from the seed, block by block; the last batch is filled up and says so."""
-
-    def __init__(self, images: np.ndarray, seed: int):
-        self.images = images
-        self.order = np.random.default_rng(seed).permutation(len(images))
-        self.batches = -(-len(images) // (BLOCK * BLOCKS))
-
-    def blocks(self, batch: int) -> np.ndarray:
-        """[BLOCKS, BLOCK, h, w, 3], always the same shape, so that the last one compiles nothing."""
-        chosen = self.images[self._chosen(batch)]
-        missing = BLOCK * BLOCKS - len(chosen)
-        whole = np.pad(chosen, ((0, missing), (0, 0), (0, 0), (0, 0)), mode="edge") if missing else chosen
-        return whole.reshape(BLOCKS, BLOCK, *chosen.shape[1:])
-
-    def size(self, batch: int) -> int:
-        """Images of a batch that are no filling."""
-        return len(self._chosen(batch))
-
-    def _chosen(self, batch: int) -> np.ndarray:
-        return self.order[batch * BLOCK * BLOCKS :][: BLOCK * BLOCKS]
-
-
-def _sums(batch: int, found: Scores, *, point: dict, shown: _Images, trials: int) -> tuple[Sums, Parts]:
-    size = shown.size(batch)
-    quality = {"psnr": np.asarray(found.psnr).ravel()[:size], "ssim": np.asarray(found.ssim).ravel()[:size]}
-    sums: Sums = {name: mean_sums(values) for name, values in quality.items()}
-    parts: Parts = {name: np.round(values.astype(float), 6).tolist() for name, values in quality.items()}
-    if found.symbol_errors is not None:
-        errors = np.asarray(found.symbol_errors).ravel()[:size]
-        sums["ser"], parts["ser"] = count_sums(errors, trials), errors.tolist()
-    if not all(np.isfinite(value) for part in sums.values() for value in part.values()):
-        raise FloatingPointError(f"a metric is not finite at {point}; what was finished before is kept")
-    return sums, parts

@@ -4,7 +4,7 @@ import json
 import math
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -26,9 +26,8 @@ from semsim.runs import Run
 console = Console(stderr=True)
 
 
-def show(found: Run, as_json: bool, columns: tuple[str, ...]) -> None:
+def show(rows: Sequence[Mapping], as_json: bool, columns: tuple[str, ...]) -> None:
     """Result rows as JSON lines, or as a table whose caption holds the columns that never change."""
-    rows = found.rows()
     if as_json:
         for row in rows:
             print(dumps(row), flush=True)

@@ -100,6 +100,8 @@ def test_dependencies_follow_the_layers(package: str) -> None:
 
 ALREADY_THERE = {"IPython"}
 """Imported only where it runs the show: a notebook has it, and nothing is to be installed for its sake."""
+EXTRAS = {"sionna"}
+"""Imported only where a user asks for it, with an error that names the extra."""
 
 
 def test_every_outside_import_is_declared() -> None:
@@ -108,6 +110,9 @@ def test_every_outside_import_is_declared() -> None:
     for package in PACKAGES.values():
         for name, files in imported(package).items():
             if name in sys.stdlib_module_names or name in PACKAGES or name in ALREADY_THERE:
+                continue
+            if name in EXTRAS:
+                assert name in PROJECT["project"]["optional-dependencies"]
                 continue
             owners = {owner.lower().replace("_", "-") for owner in distributions.get(name, [])}
             assert owners & declared, (

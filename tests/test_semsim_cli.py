@@ -7,15 +7,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from semsim import cli, error_rates
+from semsim import cli, error_counts, error_rates
 from semsim.runs import load_run
 
 
 @pytest.fixture(autouse=True)
 def small_batches(monkeypatch):
-    monkeypatch.setattr(error_rates, "FLAT_BLOCK", 8)
-    monkeypatch.setattr(error_rates, "GRID_BLOCK", 2)
-    monkeypatch.setattr(error_rates, "BLOCKS", 4)
+    monkeypatch.setattr(error_counts, "FLAT_BLOCK", 8)
+    monkeypatch.setattr(error_counts, "GRID_BLOCK", 2)
+    monkeypatch.setattr(error_counts, "BLOCKS", 4)
 
 
 def failed(capsys, *arguments):
@@ -160,7 +160,7 @@ def test_bad_files_stop_or_are_skipped_as_asked(capsys, tmp_path):
 
 
 def test_ctrl_c_keeps_and_says_what_is_finished(capsys, monkeypatch, tmp_path):
-    count = error_rates.count_sums
+    count = error_counts.count_sums
     calls = []
 
     def interrupted(*arguments):
@@ -169,7 +169,7 @@ def test_ctrl_c_keeps_and_says_what_is_finished(capsys, monkeypatch, tmp_path):
             raise KeyboardInterrupt
         return count(*arguments)
 
-    monkeypatch.setattr(error_rates, "count_sums", interrupted)
+    monkeypatch.setattr(error_counts, "count_sums", interrupted)
     out = tmp_path / "run"
     assert cli.main(["ber", "--ebno-db", "0", "2", "--max-bits", "1", "--json", "--out", str(out)]) == 130
     captured = capsys.readouterr()

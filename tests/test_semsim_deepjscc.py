@@ -7,7 +7,11 @@ import pytest
 from flax import nnx
 
 import channels
+from semsim.checkpoint import named_arrays, save_weights
+from semsim.data import load
 from semsim.link import Link
+from semsim.metrics import psnr
+from semsim.simulation import reconstruct
 from semsim.systems import SYSTEMS, Point, deepjscc, ujscc
 
 KEY = jax.random.key(0)
@@ -47,3 +51,26 @@ def test_without_noise_the_link_hands_the_decoder_what_the_encoder_made():
 def test_a_digital_modulation_is_refused():
     with pytest.raises(ValueError, match="unknown modulation of deepjscc 'qam16'. Choices: analogue"):
         deepjscc.order("qam16")
+
+
+def test_weights_come_back_from_their_file(tmp_path):
+    """Scalars too: the slopes of its activations."""
+    codec = deepjscc.build(seed=3)
+    save_weights(tmp_path / "codec.safetensors", codec, deepjscc.SYSTEM.metadata(codec))
+    found = deepjscc.load(tmp_path / "codec.safetensors")
+    for name, array in named_arrays(codec).items():
+        np.testing.assert_array_equal(named_arrays(found)[name], array)
+
+
+def test_the_shipped_weights_degrade_gracefully():
+    """Photographs it was not trained on; 29.0, 25.9 and 22.9 dB when this was written."""
+    images = load("embedded", limit=32).images
+    quality = [
+        float(
+            psnr(
+                jnp.asarray(reconstruct("deepjscc", images, "analogue", "awgn", snr).images), images / 255.0
+            ).mean()
+        )
+        for snr in (15.0, 5.0, 0.0)
+    ]
+    assert quality[0] > quality[1] + 1 > quality[2] + 2 > 22

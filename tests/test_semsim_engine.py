@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from semsim import cli, devices, engine, error_rates
+from semsim import cli, devices, engine, error_counts, error_rates
 from semsim.claims import Claims
 from semsim.devices import Evaluator, Execution, Work
 from semsim.engine import Job, Sweep, execute, silent, simulate
@@ -257,7 +257,7 @@ def test_outside_the_main_thread_it_runs_and_is_never_asked(whole):
 
 def test_the_command_ends_with_status_130_and_says_what_is_kept(monkeypatch, tmp_path, capsys):
     for name, value in {"FLAT_BLOCK": 4, "FLAT_SYMBOLS": 32, "BLOCKS": 1}.items():
-        monkeypatch.setattr(error_rates, name, value)
+        monkeypatch.setattr(error_counts, name, value)
     append = RunWriter.append
 
     def interrupted(self, point, number, *rest):

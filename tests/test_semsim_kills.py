@@ -26,7 +26,7 @@ pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
 
 SERVER = r"""
 import ctypes, json, os, signal, sys
-from semsim import claims, cli, engine, error_rates, runs
+from semsim import claims, cli, engine, error_counts, runs
 from semsim.claims import Claims
 from semsim.runs import RunWriter
 
@@ -86,7 +86,7 @@ def obey():
         assert libc.capset(version, sets) == 0
 
 for name, value in {"FLAT_BLOCK": 8, "FLAT_SYMBOLS": 64, "BLOCKS": 4}.items():
-    setattr(error_rates, name, value)
+    setattr(error_counts, name, value)
 for line in sys.stdin:
     order = json.loads(line)
     if "wait" in order:

@@ -1,5 +1,7 @@
 """The link: one path for every payload, equal to what it is made of, and blind to the source."""
 
+from math import comb
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,8 +11,9 @@ import channels
 import phy
 from phy import ResourceGrid
 from semsim import theory
+from semsim.antennas import Antennas
 from semsim.link import Link, carry, detect, fade, mean_snr, send_labels
-from semsim.stats import FOUR_SIGMA, proportion_interval
+from semsim.stats import FOUR_SIGMA, mean_interval, proportion_interval, ratio_interval
 
 GRID = ResourceGrid(4, 16, 4, pilot_ofdm_symbol_indices=(0, 3))
 KEY = jax.random.key(7)
@@ -107,7 +110,7 @@ def test_the_receiver_sees_the_source_only_through_the_air():
 
 
 def test_impossible_links_are_refused():
-    with pytest.raises(ValueError, match="csi must be perfect or ls; got 'genie'"):
+    with pytest.raises(ValueError, match="csi must be one of perfect, ls, lmmse, robust; got 'genie'"):
         Link(csi="genie")
     with pytest.raises(ValueError, match="demap must be nearest or app; got 'soft'"):
         Link(demap="soft")
@@ -117,3 +120,140 @@ def test_impossible_links_are_refused():
         Link(ResourceGrid(2, 8), csi="ls")
     with pytest.raises(ValueError, match="the grid holds 32 data symbols; the payload has 33"):
         carry(KEY, Link(GRID), jnp.ones((1, 33), jnp.complex64), jnp.ones((1, 4, 16)), jnp.float32(1.0))
+
+
+MRC, STREAMS, ALAMOUTI = Antennas(1, 3, "mrc"), Antennas(2, 3, "multiplexing"), Antennas(2, 1, "alamouti")
+
+
+@pytest.mark.parametrize(
+    "link",
+    [
+        Link(GRID, csi="ls", antennas=MRC),
+        Link(antennas=STREAMS),
+        Link(GRID, antennas=STREAMS),
+        Link(antennas=ALAMOUTI),
+        Link(GRID, antennas=ALAMOUTI),
+    ],
+)
+def test_without_noise_several_antennas_are_transparent(link):
+    """Odd lengths: padding fills the last stream or pair, and does not come back."""
+    fading = channels.rayleigh(0) if link.grid is None else channels.grid_rayleigh(**axes(GRID))
+
+    @jax.jit
+    def sent_and_found(key):
+        labels = random_labels(key, 4, (5, 29))
+        gain = fade(key, link, fading, (5,), 29)
+        assert gain.shape[:3] == (5, link.antennas.num_rx, link.antennas.num_tx)
+        return labels, send_labels(key, link, labels, phy.qam(4), gain, jnp.full(5, 1e-6, jnp.float32))
+
+    np.testing.assert_array_equal(*sent_and_found(KEY))
+
+
+@pytest.mark.parametrize("scheme", ["none", "mrc"])
+def test_one_antenna_each_side_is_the_link_of_one_antenna(scheme):
+    """Bit for bit what the line of the module's docstring says, with the draws of a signal without antenna axes."""
+    symbols = phy.qam(4).modulate(random_labels(KEY, 4, (3, GRID.num_data_symbols)))
+    fading, noise_var = channels.grid_rayleigh(**axes(GRID)), jnp.float32(0.1)
+    link = Link(GRID, antennas=Antennas(1, 1, scheme))
+    gain = fade(KEY, link, fading, (3,), symbols.shape[-1])
+    np.testing.assert_array_equal(gain, fading.gains(KEY, (3, 4, 16)))
+    found = carry(KEY, link, symbols, gain, noise_var)
+    y = channels.awgn(KEY, gain * phy.place(GRID, symbols), jnp.full((1, 1, 1), 0.1, jnp.float32))
+    expected = phy.lmmse(y, gain, noise_var)
+    np.testing.assert_array_equal(found.symbols, phy.take(GRID, expected.symbols))
+    np.testing.assert_array_equal(found.noise_var, phy.take(GRID, expected.noise_var))
+
+
+def combining_ber(branches, ebno):
+    """BPSK and QPSK with maximum-ratio combining of independent Rayleigh branches; ebno: mean, linear, of each branch.
+
+    J. G. Proakis, Digital Communications, 4th ed., eq. 14.4-15.
+    """
+    mu = np.sqrt(ebno / (1 + ebno))
+    terms = [comb(branches - 1 + k, k) * ((1 + mu) / 2) ** k for k in range(branches)]
+    return ((1 - mu) / 2) ** branches * sum(terms)
+
+
+@pytest.mark.parametrize(
+    ("antennas", "branches"),
+    [
+        (Antennas(), 1),
+        (Antennas(1, 2, "mrc"), 2),
+        (Antennas(1, 4, "mrc"), 4),
+        (Antennas(2, 1, "alamouti"), 2),  # each branch at half the power
+        (Antennas(2, 2, "alamouti"), 4),
+    ],
+)
+def test_combining_has_the_error_rate_of_the_closed_form(antennas, branches):
+    """1/noise_var is the mean Es/N0 of each receive antenna, whatever the number of transmit antennas."""
+    batch, symbols, esno_db = 512, 400, 3.0
+    link, fading = Link(antennas=antennas), channels.rayleigh(2)  # gains stay the same for a pair
+
+    @jax.jit
+    def errors(modulation, key):
+        key_source, key_fading, key_noise = jax.random.split(key, 3)
+        words = jax.random.bits(key_source, (batch, symbols)).astype(jnp.int32)
+        labels = words & ((1 << modulation.num_bits_per_symbol) - 1)
+        gain = fade(key_fading, link, fading, (batch,), symbols)
+        noise_var = phy.esnodb2no(jnp.float32(esno_db))
+        return jnp.sum(
+            phy.count_bit_errors(labels, send_labels(key_noise, link, labels, modulation, gain, noise_var)),
+            axis=-1,
+        )
+
+    for bits in (1, 2):
+        count = np.asarray(errors(phy.qam(bits, 2), jax.random.fold_in(KEY, bits)), np.float64)
+        interval = ratio_interval(batch, count.sum(), (count**2).sum(), symbols * bits, FOUR_SIGMA)
+        rate = combining_ber(branches, 10 ** (esno_db / 10) / bits / antennas.num_tx)
+        assert interval.low < rate < interval.high, (bits, interval, rate)
+
+
+def test_streams_share_the_power_of_one():
+    """Far above the noise LMMSE is zero forcing, whose SNR in a 2 x 4 Rayleigh link is Es/N0 / 2 times Gamma(4 - 2 + 1)."""
+    link = Link(antennas=Antennas(2, 4, "multiplexing"))
+    gain = fade(KEY, link, channels.rayleigh(1), (8,), 8000)
+    assert gain.shape == (8, 4, 2, 4000)
+    symbols = phy.qam(2).modulate(random_labels(KEY, 2, (8, 8000)))
+    noise_var = 1e-4
+    equalised = jax.jit(carry, static_argnums=1)(KEY, link, symbols, gain, jnp.float32(noise_var))
+    # Of each channel use only the first stream: the two share a matrix.
+    snr = 2 * noise_var / np.asarray(equalised.noise_var, np.float64)[:, :4000].ravel()
+    interval = mean_interval(snr.size, snr.sum(), (snr**2).sum(), FOUR_SIGMA)
+    assert interval.low < 3.0 < interval.high
+    error = np.abs(np.asarray(equalised.symbols - symbols)) ** 2 / np.asarray(equalised.noise_var)
+    error = error[:, :4000].ravel().astype(np.float64)
+    interval = mean_interval(error.size, error.sum(), (error**2).sum(), FOUR_SIGMA)
+    assert interval.low < 1.0 < interval.high
+
+
+def test_mean_snr_of_several_antennas_is_that_of_a_receive_antenna():
+    gain = jnp.ones((2, 4, 2, 1), jnp.complex64) * jnp.asarray([1.0, 2.0])[:, None, None, None]
+    np.testing.assert_allclose(mean_snr(gain, jnp.float32(0.1)), [10.0, 40.0], rtol=1e-6)
+
+
+def test_impossible_antennas_are_refused():
+    with pytest.raises(ValueError, match="one of none, mrc, multiplexing, alamouti; got 'beams'"):
+        Antennas(1, 2, "beams")
+    with pytest.raises(ValueError, match="at least one antenna each side; got 1 x 0"):
+        Antennas(1, 0)
+    with pytest.raises(ValueError, match="several antennas need a scheme.*got 1 transmit and 2 receive"):
+        Antennas(1, 2)
+    with pytest.raises(ValueError, match="mrc combines the receive antennas of one transmit antenna; got 2"):
+        Antennas(2, 2, "mrc")
+    with pytest.raises(ValueError, match="alamouti sends from 2 antennas; got 1 transmit"):
+        Antennas(1, 2, "alamouti")
+    for num_tx, num_rx in ((4, 2), (1, 2), (5, 8)):
+        with pytest.raises(ValueError, match=f"2 to 4 streams .* got {num_tx} transmit and {num_rx} receive"):
+            Antennas(num_tx, num_rx, "multiplexing")
+    with pytest.raises(ValueError, match="csi ls knows the pilots of one transmit antenna, and 2 would"):
+        Link(GRID, csi="ls", antennas=STREAMS)
+    with pytest.raises(
+        ValueError, match="an even number of them .* got 4 OFDM symbols, 1 of them with pilots"
+    ):
+        Link(ResourceGrid(4, 16, 4, pilot_ofdm_symbol_indices=(0,)), antennas=ALAMOUTI)
+    comb_of_pilots = ResourceGrid(4, 16, 4, pilot_ofdm_symbol_indices=(0, 3), pilot_subcarrier_stride=2)
+    with pytest.raises(ValueError, match="with pilots of stride 2"):
+        Link(comb_of_pilots, antennas=ALAMOUTI)
+    with pytest.raises(ValueError, match="the grid holds 64 data symbols; the payload has 65"):
+        link = Link(GRID, antennas=STREAMS)
+        carry(KEY, link, jnp.ones((1, 65), jnp.complex64), jnp.ones((1, 3, 2, 4, 16)), jnp.float32(1.0))

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from semsim import cli, devices, error_rates, simulation
+from semsim import cli, devices, error_counts, error_rates, image_runs, simulation
 from semsim.data import from_array
 from semsim.devices import Execution
 from semsim.engine import execute
@@ -15,7 +15,7 @@ from semsim.planner import plan
 @pytest.fixture(autouse=True)
 def small(monkeypatch):
     for name, value in {"FLAT_BLOCK": 8, "FLAT_SYMBOLS": 64, "GRID_BLOCK": 2, "BLOCKS": 4}.items():
-        monkeypatch.setattr(error_rates, name, value)
+        monkeypatch.setattr(error_counts, name, value)
 
 
 def batches(run):
@@ -54,8 +54,8 @@ def test_where_theory_is_silent_the_plan_gives_a_range_that_holds():
 
 
 def test_images_without_a_rule_are_all_sent(monkeypatch):
-    monkeypatch.setattr(simulation, "BLOCK", 2)
-    monkeypatch.setattr(simulation, "BLOCKS", 2)
+    monkeypatch.setattr(image_runs, "BLOCK", 2)
+    monkeypatch.setattr(image_runs, "BLOCKS", 2)
     images = from_array(np.zeros((9, 32, 32, 3), np.uint8))
     sweep = simulation.sweep("ujscc", images, "qpsk", "awgn", (0.0, 9.0))
     (program,) = plan(sweep, Execution()).programs

@@ -5,6 +5,8 @@ import pytest
 from matplotlib.colors import to_rgba
 
 from semsim import plot, theory
+from semsim.coding import Coding
+from semsim.error_rates import ber
 
 
 def error_row(modulation, channel, ebno_db, value, errors=100, **more):
@@ -91,7 +93,7 @@ def test_lines_are_told_apart_by_run_receiver_and_decision():
 
 
 def test_the_symbol_error_rate_has_its_own_figure():
-    (axes,) = plot.error_rate_figure(ROWS, "ser").axes
+    (axes,) = plot.error_rate_figure(ROWS, ("ser",)).axes
     np.testing.assert_array_equal(lines(axes, "qam16")[0].get_xydata(), [[0, 0.4]])
     assert axes.get_ylabel() == "symbol error rate"
 
@@ -111,6 +113,14 @@ QUALITY = [
     for esno_db in (0.0, 10.0)
     for metric, value in (("psnr", 20.0 + esno_db), ("ssim", 0.5), ("ser", 1e-6))
 ]
+
+
+def test_a_code_is_one_line_however_many_words_its_points_took():
+    coding = Coding("ldpc", 100, 200)
+    rows = ber("qpsk", "awgn", [0.0, 6.0], coding=coding, min_errors=10, max_bits=1e6).rows()
+    assert len({row["n"] for row in rows if row["metric"] == "bler"}) == 2
+    (drawn,) = lines(plot.error_rate_figure(rows, ("bler",)).axes[0], "qpsk 100/200")
+    assert list(drawn.get_xdata())[0] == 0
 
 
 def test_a_quality_figure_has_a_line_of_panels_for_each_metric():

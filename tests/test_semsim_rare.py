@@ -213,7 +213,7 @@ class AlwaysWrong(Modulation):
     def decide(self, y):
         return jnp.full(y.shape, -1, jnp.int32)
 
-    def llr(self, y, noise_var, method="app"):
+    def llr(self, y, noise_var, method="app", prior=None):
         raise NotImplementedError
 
     def posterior(self, y, noise_var):

@@ -8,7 +8,7 @@ import subprocess
 import numpy as np
 import pytest
 
-from semsim import cli, environment, error_rates, runs
+from semsim import cli, environment, error_counts, error_rates, runs
 from semsim.resume import check_same, differences
 from semsim.runs import RunWriter, load_run
 from semsim.sweep import count_sums
@@ -249,7 +249,7 @@ OPTIONS = ["--modulation", "qpsk", "--ebno-db", "2", "4", "--min-errors", "20", 
 def simulated(monkeypatch):
     """The batches that are simulated and stored, in small portions."""
     for name, value in {"FLAT_BLOCK": 4, "FLAT_SYMBOLS": 32, "BLOCKS": 1}.items():
-        monkeypatch.setattr(error_rates, name, value)
+        monkeypatch.setattr(error_counts, name, value)
     seen, original = [], RunWriter.append
 
     def counted(self, point, batch, *rest):

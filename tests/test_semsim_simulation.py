@@ -11,7 +11,7 @@ from flax import nnx
 
 from models import UJSCCConfig
 from phy import ResourceGrid
-from semsim import devices, simulation
+from semsim import devices, image_runs, quality, simulation
 from semsim.data import from_array
 from semsim.link import Link
 from semsim.metrics import psnr
@@ -30,8 +30,8 @@ ARGUMENTS = {"codec": CODEC, "grid": GRID}
 
 @pytest.fixture(autouse=True)
 def four_images_a_batch(monkeypatch):
-    monkeypatch.setattr(simulation, "BLOCK", 2)
-    monkeypatch.setattr(simulation, "BLOCKS", 2)
+    monkeypatch.setattr(image_runs, "BLOCK", 2)
+    monkeypatch.setattr(image_runs, "BLOCKS", 2)
 
 
 def values(found):
@@ -85,7 +85,7 @@ def test_the_last_batch_counts_its_own_images_and_no_padding(kind, count):
     """Two blocks of two images a batch, in the order that the seed draws: against each block sent by hand."""
     pixels = (PIXELS if kind == "uint8" else PIXELS.astype(np.float32) / 255)[:count]
     point = Point(jnp.int32(2), grid_fading("awgn", Propagation(), GRID), jnp.float32(0.01))
-    kernel = simulation.Quality(SYSTEMS["ujscc"], nnx.graphdef(CODEC), Link(GRID), draws=1, realizations=2)
+    kernel = quality.Quality(SYSTEMS["ujscc"], nnx.graphdef(CODEC), Link(GRID), draws=1, realizations=2)
     order = np.random.default_rng(0).permutation(count)
     psnrs, errors = [], 0
     for start in range(0, count, 2):
@@ -248,7 +248,7 @@ GOOD = {
         ({"width": -1.0}, "abs_width must be a positive number; got -1.0"),
         ({"realizations": 0}, "realizations must be at least 1"),
         ({"seed": 2**32}, "seed must be in"),
-        ({"csi": "genie"}, "csi must be perfect or ls"),
+        ({"csi": "genie"}, "unknown csi 'genie'"),
         (
             {"grid": ResourceGrid(2, 16, 8)},
             "the grid holds 32 data symbols; the payload has 64: use a larger grid",

@@ -115,6 +115,29 @@ def test_a_batch_simulated_twice_counts_once():
     assert Totals(lines([0, 1, 1, 0, 2])).points() == Totals(lines([0, 1, 2])).points()
 
 
+CODED, WORDS, BITS = {"channel": "awgn", "code": "ldpc"}, 40, 512
+
+
+def coded_line(point, bits, words, iterations=4_000.0, trials=WORDS):
+    block = {"errors_sq": 0, "trials": trials, "blocks": 4}
+    sums = {
+        "ber": {**block, "errors": bits, "trials": BITS * trials}, "bler": {**block, "errors": words},
+        "iterations": {"n": 4, "sum": iterations, "sum_sq": 0.0},
+    }  # fmt: skip
+    return {"point": point, "batch": 0, "sums": sums}
+
+
+def test_a_word_that_another_device_decides_differently_is_no_contradiction():
+    """It takes half of its bits and some iterations along; without a code two decisions are two bits."""
+    Totals([coded_line(CODED, 300, 10), coded_line(CODED, 500, 11, 4_010.0)])
+    for other in (
+        coded_line(AWGN, 500, 11), coded_line(CODED, 300, 13), coded_line(CODED, 3000, 10),
+        coded_line(CODED, 300, 10, trials=WORDS + 1), coded_line(CODED, 300, 10, 4_010.0),
+    ):  # fmt: skip
+        with pytest.raises(ValueError, match="different results"):
+            Totals([coded_line(other["point"], 300, 10), other])
+
+
 def test_rows_name_what_they_count():
     parts = {"ber": count_sums(np.array([3, 0, 5]), 40), "psnr": mean_sums(np.array([20.0, 22.0]))}
     ber, psnr = result_rows({"channel": "awgn"}, parts, {"ber": 4})
@@ -122,6 +145,12 @@ def test_rows_name_what_they_count():
     assert ber["low"] < ber["value"] < ber["high"]
     assert (psnr["metric"], psnr["n"], psnr["value"]) == ("psnr", 2, 21.0)
     assert "errors" not in psnr and psnr["low"] < 21 < psnr["high"]
+
+
+def test_a_point_keeps_its_fields():
+    """`n`, bits sent of a word, was once overwritten by the number of blocks."""
+    with pytest.raises(ValueError, match=r"fields \['n'\] are those of its results"):
+        result_rows({"channel": "awgn", "n": 1024}, {"psnr": mean_sums(np.array([20.0, 22.0]))}, {})
 
 
 def test_blocks_that_share_a_fade_have_a_wider_interval():

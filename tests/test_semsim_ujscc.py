@@ -118,7 +118,7 @@ def test_the_decoder_knows_the_source_only_through_what_was_received(monkeypatch
 
     free = jax.jit(output)
     assert float(jnp.max(jnp.abs(free(IMAGES[:4]) - free(IMAGES[4:8])))) > 1e-3
-    monkeypatch.setattr(ujscc, "carry", lambda *arguments: held)
+    monkeypatch.setattr(ujscc, "carry", lambda *arguments, **named: held)
     fixed = jax.jit(lambda images: (output(images), slope(images)))
     first, second = fixed(IMAGES[:4]), fixed(IMAGES[4:8])
     np.testing.assert_array_equal(first[0], second[0])

@@ -6,14 +6,16 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import jax
+import numpy as np
 from flax import nnx
 from jaxtyping import Array
 
 from channels import Fading
-from phy import ResourceGrid
+from phy import PilotFilter, ResourceGrid
 from semsim.checkpoint import load_weights, read_metadata
 from semsim.link import Link
 from semsim.payload import Ledger
+from semsim.systems.index_coding import IndexCoding, IndexPlan
 from semsim.train import Loss, Recipe, Upkeep
 
 Codec = TypeVar("Codec", bound=nnx.Module)
@@ -25,23 +27,38 @@ class Point:
     """One point of a sweep, all of it data: sweeping compiles once.
 
     order: row of the system's modulations, or negative where the system chooses. noise_var: N0 of a complex sample.
+    labels: index -> label of that row's codebook, where indices travel as bits. pilot_filter: of csi lmmse and robust.
     """
 
     order: Array  # [] integer
     fading: Fading
     noise_var: Array  # []
+    labels: Array | None = None  # [k] integer
+    pilot_filter: PilotFilter | None = None
 
 
 class Delivered(NamedTuple):
     """One batch of images through a system.
 
     images: [b, h, w, 3] in [0, 1]. orders: [b] row used by each image. symbol_errors: [b] wrong symbols of each image after
-    hard detection, or None where nothing is detected (analogue systems).
+    hard detection, wrong indices where these travel as bits, or None where nothing is detected (analogue systems).
+    word_errors: [b] coded words of each image with a wrong bit, None without a code.
     """
 
     images: Array
     orders: Array
     symbol_errors: Array | None
+    word_errors: Array | None = None
+
+
+@dataclass(frozen=True)
+class AsBits:
+    """A system's indices as bits: its plan for a modulation and a coding, the labelling of that plan's codebook, and
+    `System.transmit` with the plan as its last argument."""
+
+    plan: Callable[[str, IndexCoding], IndexPlan]
+    labels: Callable[[Any, IndexPlan], np.ndarray]
+    transmit: Callable[[Any, Array, Array, Link, Point, IndexPlan], Delivered]
 
 
 @dataclass(frozen=True)
@@ -50,6 +67,7 @@ class System:
 
     modulations: the names a user may ask for; order(name): the row of one. encode(codec, images, row) -> what is sent;
     decode(codec, what was received, row) -> images. transmit(codec, images, key, link, point) -> Delivered. All pure.
+    as_bits: its second way onto the air, None for a system that sends no indices.
     loss, upkeep: made for the names of the orders to train. checkpoint: the weights that ship, or None.
     """
 
@@ -68,6 +86,7 @@ class System:
     loss: Callable[[tuple[str, ...]], Loss]
     upkeep: Callable[[tuple[str, ...]], Upkeep | None]
     metadata: Callable[[Any], dict[str, object]]
+    as_bits: AsBits | None = None
 
 
 def load_codec(path: Path, name: str, config_type: type, build: Callable[[Any], Codec]) -> Codec:

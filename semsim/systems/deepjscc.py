@@ -17,7 +17,7 @@ from jaxtyping import Array, Float, Int, Key
 import phy
 from channels import no_fading
 from models import DeepJSCC, DeepJSCCConfig
-from semsim.link import Link, fade, send_symbols, split_keys
+from semsim.link import Link, declared, fade, send_symbols, split_keys
 from semsim.names import check_name
 from semsim.payload import Ledger, Line, Symbols, grid_overhead
 from semsim.systems.base import Delivered, Point, System, load_codec
@@ -29,6 +29,9 @@ TRAINING_DB = (0.0, 20.0)
 """Es/N0 of a training image: uniform in this range."""
 
 RECIPE = Recipe(steps=8_000, batch=64, learning_rate=2e-3, warmup=200)
+"""What the shipped weights were trained with."""
+
+CHECKPOINT = Path(__file__).parent / "weights" / "deepjscc.safetensors"
 
 
 def transmit(
@@ -37,17 +40,15 @@ def transmit(
     """Images through the whole system; nothing is detected, so there are no symbol errors."""
     _, key_fading, key_noise = split_keys(key)
     gain = fade(key_fading, link, point.fading, (images.shape[0],), codec.config.num_symbols)
-    received = send_symbols(key_noise, link, Symbols(codec.encode(images)), gain, point.noise_var)
+    symbols = Symbols(codec.encode(images))
+    received = send_symbols(key_noise, link, symbols, gain, point.noise_var, point.pilot_filter)
     return Delivered(codec.decode(received.values), jnp.zeros(images.shape[0], jnp.int32), None)
 
 
 def ledger(codec: DeepJSCC, link: Link) -> Ledger:
     """What one image costs on air, and what the receiver is given for nothing."""
-    declared = [Line("noise variance", 0, "declared: known to the receiver")]
-    if link.csi == "perfect":
-        declared.append(Line("channel gain", 0, "declared: perfect CSI"))
     payload = Line("symbols", codec.config.num_symbols, "analogue values of unit mean energy")
-    overhead = (*grid_overhead(link.grid, codec.config.num_symbols), *declared)
+    overhead = (*grid_overhead(link.grid, codec.config.num_symbols), *declared(link))
     return Ledger(3 * codec.config.image_size**2, payload, overhead)
 
 
@@ -88,7 +89,7 @@ def build(config: DeepJSCCConfig | None = None, seed: int = 0) -> DeepJSCC:
     return DeepJSCC(config or DeepJSCCConfig(channels=4), rngs=nnx.Rngs(seed))
 
 
-def load(path: Path) -> DeepJSCC:
+def load(path: Path = CHECKPOINT) -> DeepJSCC:
     """The codec of a checkpoint. Errors: ValueError that names what differs."""
     return load_codec(path, "deepjscc", DeepJSCCConfig, build)
 
@@ -98,7 +99,7 @@ SYSTEM = System(
     modulations=MODULATIONS,
     grid=GRID,
     recipe=RECIPE,
-    checkpoint=None,  # no weights ship: `semsim train deepjscc`, then `semsim run deepjscc --checkpoint PATH`
+    checkpoint=CHECKPOINT,
     build=lambda seed: build(seed=seed),
     load=load,
     encode=_encode,

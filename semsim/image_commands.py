@@ -1,0 +1,168 @@
+"""`semsim run`: images through a system, learned or classical."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+from flax import nnx
+
+from semsim import data as data_sets
+from semsim import plot, separation, simulation
+from semsim.backend import join
+from semsim.coding import Decoding
+from semsim.engine import Sweep
+from semsim.envelope import best_of_each_snr
+from semsim.jobs import Flat, Job, Options, Words, run_sweep
+from semsim.link import Csi, Demap
+from semsim.names import check_name, parse_range
+from semsim.scenario import Propagation
+from semsim.separation import OnFailure, Separation
+from semsim.sweep import DEFAULT_GENERATOR
+from semsim.systems import SYSTEMS
+from semsim.systems.index_coding import IndexCoding
+from semsim.terminal import say_if_interrupted, show
+
+SYSTEM_NAMES = (*SYSTEMS, "separation")
+
+
+@dataclass(frozen=True)
+class Digital:
+    """Options of payloads that are bits; what a system does not read is refused."""
+
+    index_map: Literal["point", "labelled"] = "point"
+    """ujscc: each index is a point of its own constellation, or written as bits that any modulation carries."""
+    code: Literal["none", "ldpc"] = "none"
+    """ujscc: channel code of these bits. separation always has one."""
+    coderate: Words = ()
+    """Fractions such as 1/2; separation also auto: those that the standard has for the modulation."""
+    codec: Words = ("jpeg",)
+    """separation: source codecs, of jpeg webp avif bpg."""
+    cbr: str = "1/12"
+    """separation: data symbols per source sample."""
+    on_failure: OnFailure = "grey"
+    """separation: what a lost image shows: grey, the mean of all images, or the last one that arrived."""
+    header_coderate: str | None = None
+    """separation: send the first bytes apart, on QPSK at this rate. Default: as part of the body."""
+    decoding: Annotated[Decoding, tyro.conf.arg(name="")] = Decoding()
+
+    def separation(self, modulation: Words | None) -> Separation:
+        """What a separation run reads. Errors: ValueError for options of other systems."""
+        self._refuse("separation", ("index_map", "code"))
+        rate = self.coderate or (("auto",) if modulation is None else ("1/2",))
+        return Separation(self.codec, rate, self.cbr, self.on_failure, self.header_coderate, self.decoding)
+
+    def indices(self, system: str) -> IndexCoding:
+        """What a learned system reads. Errors: ValueError for options of the separation baseline."""
+        self._refuse(system, ("codec", "cbr", "on_failure", "header_coderate"))
+        if len(self.coderate) > 1:
+            raise ValueError(f"{system} has one coderate a run; got {', '.join(self.coderate)}")
+        return IndexCoding(
+            self.index_map, self.code, self.coderate[0] if self.coderate else "1", self.decoding
+        )
+
+    def _refuse(self, system: str, names: Words) -> None:
+        given = [name for name in names if getattr(self, name) != getattr(Digital, name)]
+        if given:
+            raise ValueError(f"{system} does not read {', '.join(given)}: leave it out")
+
+
+def run(
+    system: Annotated[str, tyro.conf.Positional] = "ujscc",
+    modulation: Words | None = None,
+    channel: Words = ("awgn",),
+    esno_db: Words = ("0:30:5",),
+    data: str = "embedded",
+    limit: int | None = None,
+    tile: bool = False,
+    whole: bool = False,
+    on_bad: Literal["stop", "skip"] = "stop",
+    realizations: int = 1,
+    checkpoint: Path | None = None,
+    csi: Csi = "perfect",
+    demap: Demap = "nearest",
+    digital: Annotated[Digital, tyro.conf.arg(name="")] = Digital(),  # noqa: B008 (frozen)
+    width: float | None = None,
+    total_images: float | None = None,
+    propagation: Flat = Propagation(),  # noqa: B008 (frozen)
+    generator: str = DEFAULT_GENERATOR,
+    seed: int = 0,
+    job: Options = Job(),  # noqa: B008 (frozen)
+) -> None:
+    """Images through a system: PSNR, SSIM, and error rates or losses.
+
+    Args:
+        system: ujscc, deepjscc, or separation: source codec, LDPC and modulation, each on its own.
+        modulation: names; ujscc also auto: the SNR of each realisation chooses. Default: all that the system has, without
+            auto; separation: auto, all combinations with a code rate, of which the best of each SNR is shown.
+        channel: awgn rayleigh-block rician-block tdl-a .. tdl-e recorded:FILE, all on one OFDM grid; or a dialect:NAME.
+        esno_db: numbers or start:stop:step (stop included), dB per data symbol.
+        data: embedded, cifar10, natural, or a folder of images.
+        limit: use the first so many images.
+        tile: cut larger images into tiles of the codec's size, each an image of its own.
+        whole: send larger images whole, tiles side by side in one transmission.
+        on_bad: an unreadable or odd-sized file in a folder stops the run, or is skipped.
+        realizations: channel draws per image.
+        checkpoint: weights to use in place of the ones that ship.
+        csi: what the receiver knows of the channel.
+        demap: nearest point, or app: the most likely value of each bit.
+        width: a point stops when the 95 % interval of its PSNR reaches no further than so many dB.
+        total_images: what the points leave of so many images goes to those with the widest intervals; needs width.
+        generator: of random bits; threefry2x32-13 is up to a fifth faster where they are the floor.
+    """
+    join(job.cluster)
+    check_name("system", system, SYSTEM_NAMES)
+    snr = parse_range("esno_db", esno_db)
+    classical = system == "separation"
+    if classical and modulation == ("auto",):
+        modulation = None
+    if tile and whole:
+        raise ValueError("tile makes images of the tiles, whole keeps them together: take one of them")
+    if classical and (checkpoint or demap != "nearest" or whole):
+        raise ValueError(
+            "separation has no checkpoint, demaps softly (llr), and sends images whole: leave these options out"
+        )
+    # Its images are what the codec takes: their own size, or tiles of 32.
+    side = 32 if classical else nnx.eval_shape(lambda: SYSTEMS[system].build(0)).config.image_size
+    images = data_sets.load(
+        data,
+        size=None if tile or whole or classical else side,
+        tile=side if tile else None,
+        limit=limit,
+        on_bad=on_bad,
+    )
+    sweep: Sweep
+    if classical:
+        sweep = separation.sweep(
+            images, modulation or "auto", channel, snr, digital.separation(modulation), realizations=realizations, csi=csi,
+            width=width, total_images=total_images, propagation=propagation, generator=generator, seed=seed,
+        )  # fmt: skip
+    else:
+        modulations = modulation or tuple(name for name in SYSTEMS[system].modulations if name != "auto")
+        sweep = simulation.sweep(
+            system, images, modulations, channel, snr, checkpoint=checkpoint, realizations=realizations, csi=csi,
+            demap=demap, coding=digital.indices(system), whole=whole, width=width, total_images=total_images,
+            propagation=propagation, generator=generator, seed=seed,
+        )  # fmt: skip
+    found = run_sweep(sweep, job)
+    if found is None:
+        return
+    rows = found.rows()
+    best = best_of_each_snr(rows) if classical and modulation is None else rows
+    columns = (
+        "system",
+        "codec",
+        "modulation",
+        "coderate",
+        "choice",
+        "channel",
+        "esno_db",
+        "metric",
+        "n",
+        "cbr",
+        "cbr_payload",
+    )
+    show(rows if job.json else best, job.json, columns)
+    if found.folder is not None and rows:
+        plot.save(plot.quality_figure(best), found.folder / "quality.png")
+    say_if_interrupted(found)

@@ -1,0 +1,93 @@
+"""What all runs over images have in common, so that any two can be compared in pairs: order, batches, conventions."""
+
+from zlib import crc32
+
+import numpy as np
+from jaxtyping import Int, Shaped
+
+from channels import Fading
+from phy import PilotFilter, ResourceGrid
+from semsim.data import ImageSet
+from semsim.link import Csi, Demap, Link
+from semsim.scenario import (
+    NORMALISATION,
+    Propagation,
+    dialect_convention,
+    dialect_of,
+    flat_fading,
+    grid_fadings,
+    pilot_filters,
+)
+
+BLOCK = 16
+"""Images in a block: what a core works on at once."""
+BLOCKS = 8
+"""Blocks in a batch, of sets that have so many."""
+
+
+def conventions(channel: tuple[str, ...]) -> dict[str, str]:
+    """By which definitions the numbers are to be read, for a run's config."""
+    return {
+        "snr": "esno_db: mean Es/N0 of a data symbol over fading, noise variance N0 per complex sample",
+        "normalisation": NORMALISATION,
+        "psnr": "mean over images of the PSNR of each, float, range [0, 1], all channels pooled",
+        **dialect_convention(channel),
+    }
+
+
+def data_entry(images: ImageSet) -> dict[str, str | int]:
+    """Which images, for a run's config."""
+    checksum = f"{crc32(images.images.tobytes()):08x}"
+    return {"name": images.name, "images": len(images.images), "crc32": checksum, "note": images.note}
+
+
+def draws_entry(generator: str, realizations: int) -> dict[str, str | int]:
+    """How batches are made, for a run's config: runs that agree in it meet the same draws."""
+    return {"generator": generator, "blocks": BLOCKS, "block": BLOCK, "realizations": realizations}
+
+
+def image_link(
+    channel: tuple[str, ...], csi: Csi, demap: Demap, propagation: Propagation, grid: ResourceGrid
+) -> tuple[Link, list[Fading], list[PilotFilter | None]]:
+    """The link that all channels of a run share, and of each its fading and what the receiver knows of it.
+
+    Errors: ValueError where a dialect, spoken without a grid, is mixed with another channel.
+    """
+    spoken = {dialect_of(name) for name in channel}
+    if not any(spoken):
+        fadings = grid_fadings(channel, propagation, grid)
+        return Link(grid, csi, demap), fadings, pilot_filters(csi, channel, fadings, propagation, grid)
+    if len(channel) > 1:
+        raise ValueError(
+            f"a dialect has a link of its own, without a grid: simulate it alone; got {', '.join(channel)}"
+        )
+    fadings = [flat_fading(name, propagation) for name in channel]
+    return Link(None, csi, demap, dialect=spoken.pop()), fadings, [None]
+
+
+class ImageOrder:
+    """Numbers of images in an order drawn from the seed, batch by batch; the last batch is filled up and says so."""
+
+    def __init__(self, count: int, seed: int):
+        self.order = np.random.default_rng(seed).permutation(count)
+        self.block = BLOCK
+        self.blocks = min(BLOCKS, -(-count // BLOCK))
+        self.batches = -(-count // (self.block * self.blocks))
+
+    def streams(self, batch: int) -> Int[np.ndarray, "blocks b"]:
+        """[blocks, block], always the same shape, so that the last one compiles nothing."""
+        chosen = self._chosen(batch)
+        return np.pad(chosen, (0, self.block * self.blocks - len(chosen)), mode="edge").reshape(
+            self.blocks, self.block
+        )
+
+    def size(self, batch: int) -> int:
+        """Images of a batch that are no filling."""
+        return len(self._chosen(batch))
+
+    def real(self, batch: int, values: Shaped[np.ndarray, "blocks b *c"]) -> Shaped[np.ndarray, "n *c"]:
+        """Values of the images of a batch, without those of the filling."""
+        return values.reshape(-1, *values.shape[2:])[: self.size(batch)]
+
+    def _chosen(self, batch: int) -> np.ndarray:
+        return self.order[batch * self.block * self.blocks :][: self.block * self.blocks]

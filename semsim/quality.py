@@ -1,0 +1,111 @@
+"""Images through a system on the devices: the kernels of `semsim.simulation`, and what their results add up to."""
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jaxtyping import Array, Float, Key, UInt8
+
+from semsim.devices import Kernel
+from semsim.image_runs import ImageOrder
+from semsim.link import Link
+from semsim.metrics import psnr, ssim
+from semsim.sweep import Parts, Sums, count_sums, mean_sums
+from semsim.systems import Delivered, Point, System
+from semsim.systems.index_coding import IndexPlan
+
+
+class Scores(NamedTuple):
+    """Per image, over its channel realisations."""
+
+    psnr: Array  # [b] mean, dB
+    ssim: Array  # [b] mean
+    symbol_errors: Array | None  # [b] sum
+    word_errors: Array | None  # [b] sum
+
+
+@dataclass(frozen=True)
+class Quality(Kernel):
+    """Kernel: a block of images through a system, each over `draws` independent fades and noises.
+
+    plan: how their indices travel as bits; None sends what the system sends.
+    """
+
+    system: System
+    graph: nnx.GraphDef
+    link: Link
+    draws: int
+    realizations: int
+    plan: IndexPlan | None = None
+
+    def __call__(
+        self,
+        key: Key[Array, ""],
+        mapped: UInt8[Array, "b h w 3"] | Float[Array, "b h w 3"],
+        shared: tuple[nnx.State, Point],
+    ) -> Scores:
+        state, point = shared
+        codec, images = nnx.merge(self.graph, state), _as_float(mapped)
+
+        def once(draw: Array) -> Scores:
+            sent = _transmit(self, codec, images, jax.random.fold_in(key, draw), point)
+            quality = psnr(sent.images, images), ssim(sent.images, images)
+            return Scores(*quality, sent.symbol_errors, sent.word_errors)
+
+        each = jax.lax.map(once, jnp.arange(self.draws))
+        errors = jax.tree.map(partial(jnp.sum, axis=0), (each.symbol_errors, each.word_errors))
+        return Scores(jnp.mean(each.psnr, axis=0), jnp.mean(each.ssim, axis=0), *errors)
+
+
+@dataclass(frozen=True)
+class Pictures(Kernel):
+    """Kernel: the images of a block as `Quality` sees them after the first of its draws."""
+
+    system: System
+    graph: nnx.GraphDef
+    link: Link
+    realizations: int
+    plan: IndexPlan | None = None
+
+    def __call__(self, key: Key[Array, ""], mapped: Array, shared: tuple[nnx.State, Point]) -> Delivered:
+        state, point = shared
+        first = jax.random.fold_in(key, 0)
+        return _transmit(self, nnx.merge(self.graph, state), _as_float(mapped), first, point)
+
+
+def _transmit(
+    kernel: Quality | Pictures, codec: Any, images: Array, key: Key[Array, ""], point: Point
+) -> Delivered:
+    system, plan = kernel.system, kernel.plan
+    if plan is None or system.as_bits is None:
+        return system.transmit(codec, images, key, kernel.link, point)
+    return system.as_bits.transmit(codec, images, key, kernel.link, point, plan)
+
+
+def _as_float(images: Array) -> Float[Array, "b h w 3"]:
+    """In [0, 1]. Images stay whole numbers until they are on the device: a quarter of the memory and of the
+    transfer."""
+    return images.astype(jnp.float32) / 255 if images.dtype == jnp.uint8 else images
+
+
+def sums_of(
+    batch: int, found: Scores, *, point: dict, shown: ImageOrder, trials: dict[str, int]
+) -> tuple[Sums, Parts]:
+    """Sums and parts of a batch, without its filling. trials: of `ser` and `bler`, an image.
+
+    Errors: FloatingPointError that names the point, for a metric that is not finite.
+    """
+    quality = {name: shown.real(batch, np.asarray(getattr(found, name))) for name in ("psnr", "ssim")}
+    sums: Sums = {name: mean_sums(values) for name, values in quality.items()}
+    parts: Parts = {name: np.round(values.astype(float), 6).tolist() for name, values in quality.items()}
+    for name, counts in (("ser", found.symbol_errors), ("bler", found.word_errors)):
+        if counts is not None:
+            errors = shown.real(batch, np.asarray(counts))
+            sums[name], parts[name] = count_sums(errors, trials[name]), errors.tolist()
+    if not all(np.isfinite(value) for part in sums.values() for value in part.values()):
+        raise FloatingPointError(f"a metric is not finite at {point}; what was finished before is kept")
+    return sums, parts

@@ -1,0 +1,294 @@
+"""The digital baseline: source codec, channel code and modulation, each on its own, at the channel uses of a learned system.
+
+    image -> best quality that fits -> bytes -> frame (CRC, LDPC, QAM) -> grid, fading, noise -> bytes, or an outage -> image
+
+Which images fit, and how they look when they arrive, is known before anything is sent; what the link decides is which
+transmissions arrive. A lost one shows what the failure policy says, and is counted as an outage.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from itertools import product
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Key, UInt8
+
+import phy
+from channels import GENERATORS, Fading
+from phy import PilotFilter
+from semsim.backend import prepare
+from semsim.codecs import CODECS, codec
+from semsim.coding import Decoding
+from semsim.data import ImageSet
+from semsim.devices import Execution, Kernel, Work
+from semsim.engine import Job, Progress, Sweep, execute, silent
+from semsim.frame import Frame, bits_of_bytes, send_frame
+from semsim.image_runs import ImageOrder, conventions, data_entry, draws_entry, image_link
+from semsim.link import Csi, Link, declared, fade, split_keys
+from semsim.mcs import fraction, frames, schemes
+from semsim.names import check_name, parse_range
+from semsim.payload import Ledger, Line, grid_overhead
+from semsim.runs import Run
+from semsim.scenario import (
+    Propagation,
+    channel_identity,
+    check_channel,
+    check_soft,
+    identities,
+    receiver_label,
+)
+from semsim.sources import Sources, sources_of
+from semsim.stopping import Stop
+from semsim.sweep import (
+    DEFAULT_GENERATOR,
+    Parts,
+    Sums,
+    check_seed,
+    count_sums,
+    draw_id,
+    draw_words,
+    mean_sums,
+    names,
+    point_name,
+)
+from semsim.systems.ujscc import GRID
+
+OnFailure = Literal["grey", "mean-image", "last-good"]
+
+
+@dataclass(frozen=True)
+class Separation:
+    """How a source is coded.
+
+    codec: of `CODECS`. coderate: fractions such as "1/2", each with every modulation; "auto" takes the members of MCS that
+    have the modulation. cbr: data symbols per source sample. on_failure: what a lost image shows: grey; the mean of all
+    images (declared: the receiver knows it); or the last image that arrived in its stream, a block of images.
+    header_coderate: of a protected header; None: the first bytes are part of the body.
+    Errors: ValueError for unknown names and fractions that are none.
+    """
+
+    codec: tuple[str, ...] = ("jpeg",)
+    coderate: tuple[str, ...] = ("1/2",)
+    cbr: str = "1/12"
+    on_failure: OnFailure = "grey"
+    header_coderate: str | None = None
+    decoding: Decoding = Decoding()
+
+    def __post_init__(self) -> None:
+        for name in self.codec:
+            check_name("codec", name, CODECS)
+        check_name("on_failure", self.on_failure, ("grey", "mean-image", "last-good"))
+        if not (self.codec and self.coderate):
+            raise ValueError("give at least one codec and one coderate")
+        for rate in self.coderate if self.coderate != ("auto",) else ():
+            fraction("coderate", rate)
+        fraction("cbr", self.cbr)
+        if self.header_coderate is not None:
+            fraction("header_coderate", self.header_coderate)
+
+
+class Arrived(NamedTuple):
+    """Which frames of a block of images were lost."""
+
+    lost: Array  # [b, draws, parts] bool: a part with a wrong bit, or that fails its checks
+    unseen: Array  # [b, draws] bool: wrong bits although every check holds
+
+
+@dataclass(frozen=True)
+class Transmission(Kernel):
+    """Kernel: the payloads of a block of images, each over `draws` independent fades and noises."""
+
+    link: Link
+    frame: Frame
+    draws: int
+    realizations: int
+
+    def __call__(
+        self,
+        key: Key[Array, ""],
+        mapped: UInt8[Array, "b n"],
+        shared: tuple[Fading, Float[Array, ""], PilotFilter | None],
+    ) -> Arrived:
+        fading, noise_var, pilot_filter = shared
+        ends = np.cumsum([part.num_bytes for part in self.frame.parts])
+        sent = [bits_of_bytes(data) for data in jnp.split(mapped, ends[:-1].tolist(), axis=1)]
+
+        def once(draw: Array) -> Arrived:
+            _, key_fading, key_noise = split_keys(jax.random.fold_in(key, draw))
+            gain = fade(key_fading, self.link, fading, (self.realizations,), self.frame.num_symbols)
+            found = send_frame(key_noise, self.link, self.frame, mapped, gain, noise_var, pilot_filter)
+            wrong = [jnp.any(part.bits != bits, axis=-1) for part, bits in zip(found, sent, strict=True)]
+            fails = jnp.stack([~part.ok for part in found], axis=-1)
+            lost = jnp.stack(wrong, axis=-1) | fails
+            return Arrived(lost, jnp.any(lost, axis=-1) & ~jnp.any(fails, axis=-1))
+
+        return jax.tree.map(lambda x: jnp.moveaxis(x, 0, 1), jax.lax.map(once, jnp.arange(self.draws)))
+
+
+def run(
+    images: ImageSet,
+    modulation: str | Sequence[str],
+    channel: str | Sequence[str],
+    esno_db: Sequence[float],
+    separation: Separation = Separation(),  # noqa: B008 (frozen)
+    *,
+    realizations: int = 1,
+    csi: Csi = "perfect",
+    width: float | None = None,
+    total_images: float | None = None,
+    propagation: Propagation | None = None,
+    generator: str = DEFAULT_GENERATOR,
+    seed: int = 0,
+    title: str = "",
+    execution: Execution = Execution(),  # noqa: B008 (frozen)
+    out: Path | None = None,
+    resume: bool = False,
+    force_config: bool = False,
+    progress: Progress = silent,
+) -> Run:
+    """Quality and outage of the digital baseline at every combination of codec, MCS, channel and Es/N0.
+
+    What is simulated: as `sweep`. Where, and what happens to the rows: as `engine.execute`.
+    """
+    wanted = sweep(
+        images, modulation, channel, esno_db, separation, realizations=realizations, csi=csi, width=width,
+        total_images=total_images, propagation=propagation, generator=generator, seed=seed, title=title,
+    )  # fmt: skip
+    return execute(wanted, execution, out, resume=resume, force_config=force_config, progress=progress)
+
+
+def sweep(
+    images: ImageSet,
+    modulation: str | Sequence[str],
+    channel: str | Sequence[str],
+    esno_db: Sequence[float],
+    separation: Separation = Separation(),  # noqa: B008 (frozen)
+    *,
+    realizations: int = 1,
+    csi: Csi = "perfect",
+    width: float | None = None,
+    total_images: float | None = None,
+    propagation: Propagation | None = None,
+    generator: str = DEFAULT_GENERATOR,
+    seed: int = 0,
+    title: str = "",
+) -> Sweep:
+    """What `run` simulates, point by point.
+
+    modulation: names, or "auto": all that MCS has, with coderate auto. Every image is coded once for every codec and frame,
+    at the best quality that fits; one that does not fit at any quality is lost at every point, and counted in `unfit`.
+    The grid is that of the learned systems, repeated, so that equal cbr costs equal channel uses. Draws are those of the
+    learned systems: `semsim compare` pairs their runs with these. Other arguments as `simulation.sweep`.
+    Metrics: psnr and ssim with failures shown as on_failure says; outage, images that did not arrive; unfit, those that fit
+    at no quality; header_lost and body_lost, of all frames, those of unfit images being zeros; undetected, wrong bits behind
+    checks that hold, which count as lost although a receiver would not know.
+    Errors: ValueError for unknown names, impossible values, and frames without room for a byte.
+    """
+    prepare()
+    if realizations < 1:
+        raise ValueError(f"realizations must be at least 1; got {realizations}")
+    check_name("generator", generator, GENERATORS)
+    check_seed(seed)
+    channel, propagation = names(channel), propagation or Propagation()
+    for name in channel:
+        check_channel(name)
+    check_soft(channel)
+    esno_db = parse_range("esno_db", [float(value) for value in esno_db])
+    if total_images is not None and width is None:
+        raise ValueError(
+            "without a width every point takes all images, and total_images has nothing to give: add a width"
+        )
+    wanted = schemes(names(modulation), separation.coderate)
+    samples = int(np.prod(images.images.shape[1:]))
+    symbols = int(fraction("cbr", separation.cbr) * samples)
+    if symbols < 1:
+        raise ValueError(
+            f"cbr {separation.cbr} leaves no channel uses for {samples} samples: take a larger one"
+        )
+    link, fadings, filters = image_link(channel, csi, "nearest", propagation, phy.repeated(GRID, symbols))
+    automatic = modulation in ("auto", ["auto"], ("auto",)) or separation.coderate == ("auto",)
+    plans = frames(wanted, symbols, separation.header_coderate, separation.decoding, automatic=automatic)
+    ledger = _ledger(samples, symbols, link, separation)
+    stop = Stop("psnr", len(images.images), abs_width=width, total=total_images)
+    shown = ImageOrder(len(images.images), seed)
+    jobs = []
+    for name in dict.fromkeys(separation.codec):
+        sources = sources_of(name, images.images, plans, separation.on_failure)
+        for (scheme, plan), place in product(plans.items(), zip(channel, fadings, filters, strict=True)):
+            kernel = Transmission(link, plan, realizations, shown.block)
+            source, identity = sources[scheme], channel_identity(place[0], propagation)
+            for value in esno_db:
+                point = {
+                    "system": "separation", "codec": name, "modulation": scheme[0], "coderate": scheme[1], **identity,
+                    **receiver_label(csi, propagation), "demap": separation.decoding.llr, "esno_db": value,
+                }  # fmt: skip
+                shared = (place[1], np.float32(phy.esnodb2no(value)), place[2])
+                words = draw_words(seed, draw_id(identity, value))
+                jobs.append(
+                    Job(
+                        point=point,
+                        title=f"{name} {scheme[0]} {scheme[1]} {place[0]} {value:g} dB",
+                        curve=point_name({key: x for key, x in point.items() if key != "esno_db"}),
+                        work=Work(
+                            kernel, shown.blocks, words, generator, shared, partial(_payloads, shown, source)
+                        ),
+                        budget=shown.batches,
+                        most=shown.batches,
+                        sums=partial(_sums, shown=shown, source=source, plan=plan),
+                    )
+                )
+    config = {
+        "command": "run", "title": title, "system": "separation", "separation": asdict(separation),
+        "modulation": list(names(modulation)), "channel": identities(channel, propagation), "esno_db": esno_db,
+        "csi": csi, "stop": stop.as_dict(), "seed": seed, "propagation": asdict(propagation),
+        "grid": asdict(link.grid) if link.grid else None, 
+        "frames": {
+            f"{name} {rate}": {line.what: f"{line.channel_uses:g} channel uses, {line.note}" for line in plan.lines()}
+            for (name, rate), plan in plans.items()
+        },
+        "codecs": {name: codec(name).note for name in separation.codec},
+        "draws": draws_entry(generator, realizations),
+        "data": data_entry(images),
+        "ledger": ledger.as_dict(), "row": {"cbr": ledger.cbr, "cbr_payload": ledger.cbr_payload},
+        "conventions": conventions(channel),
+    }  # fmt: skip
+    return Sweep(jobs, stop, config)
+
+
+def _ledger(samples: int, symbols: int, link: Link, separation: Separation) -> Ledger:
+    """What one image costs on air, and what the receiver is given for nothing."""
+    plan = [
+        Line("source codec, modulation, code rate", 0, "declared: fixed in the plan of a point"),
+        Line("size of the image", 0, "declared: fixed in the plan"),
+    ]
+    if separation.on_failure == "mean-image":
+        plan.append(Line("mean image", 0, "declared: shown in place of lost ones"))
+    payload = Line("frame", symbols, "file, CRC, parity and header")
+    return Ledger(samples, payload, (*grid_overhead(link.grid, symbols), *plan, *declared(link)))
+
+
+def _payloads(shown: ImageOrder, source: Sources, batch: int) -> UInt8[np.ndarray, "blocks b n"]:
+    """What is sent in a batch."""
+    return source.data[shown.streams(batch)]
+
+
+def _sums(
+    batch: int, found: Arrived, *, shown: ImageOrder, source: Sources, plan: Frame
+) -> tuple[Sums, Parts]:
+    streams, lost = shown.streams(batch), np.asarray(found.lost)  # [blocks, b], [blocks, b, draws, parts]
+    sent = np.broadcast_to(source.fits[streams][..., None], lost.shape[:3])
+    ok = ~lost.any(axis=-1) & sent
+    quality = shown.real(batch, source.quality(streams, ok).mean(axis=2))
+    sums: Sums = {name: mean_sums(quality[:, place]) for place, name in enumerate(("psnr", "ssim"))}
+    parts: Parts = {name: np.round(quality[:, place], 6).tolist() for place, name in enumerate(sums)}
+    events = {"outage": ~ok, "unfit": ~sent, "undetected": np.asarray(found.unseen)}
+    events |= {f"{part.what}_lost": lost[..., number] for number, part in enumerate(plan.parts)}
+    for name, values in events.items():
+        errors = shown.real(batch, values.sum(axis=2))
+        sums[name], parts[name] = count_sums(errors, lost.shape[2]), errors.tolist()
+    return sums, parts

@@ -1,0 +1,123 @@
+"""`semsim run` with coded systems and the separation baseline, `plot --best`, `record`: files, lines, refusals."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from semsim import cli
+from semsim.envelope import best_of_each_snr
+from semsim.runs import load_run
+
+FEW = ["--data", "embedded", "--limit", "8", "--esno-db", "4", "12"]
+
+
+def failed(capsys, *arguments):
+    """The one line that a mistake prints."""
+    assert cli.main(arguments) == 2
+    captured = capsys.readouterr()
+    assert captured.out == "" and captured.err.count("\n") == 1
+    return captured.err
+
+
+def printed(capsys):
+    return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+
+def test_three_systems_on_one_figure_at_one_cbr(capsys, tmp_path):
+    """Separation, uJSCC and coded uJSCC: equal channel uses, one line a system, drawn by one command."""
+    folders = {name: tmp_path / name for name in ("separation", "ujscc", "coded")}
+    digital = ["--modulation", "qpsk", "qam16", "--coderate", "1/2", "--codec", "jpeg", "webp"]
+    assert cli.main(["run", "separation", *digital, *FEW, "--out", str(folders["separation"])]) == 0
+    assert "qam16" in capsys.readouterr().out
+    assert cli.main(["run", "ujscc", "--modulation", "qpsk", *FEW, "--out", str(folders["ujscc"])]) == 0
+    coded = ["--modulation", "qam16", "--index-map", "labelled", "--code", "ldpc", "--coderate", "1/2"]
+    assert cli.main(["run", "ujscc", *coded, *FEW, "--json", "--out", str(folders["coded"])]) == 0
+    capsys.readouterr()
+    runs = [load_run(folder) for folder in folders.values()]
+    totals = {run.config["ledger"]["cbr"] for run in runs}
+    assert len(totals) == 1 and (folders["separation"] / "quality.png").exists()
+    figure = tmp_path / "figure.png"
+    assert cli.main(["plot", *map(str, folders.values()), "--best", "--out", str(figure)]) == 0
+    assert np.asarray(Image.open(figure)).std() > 10
+    assert all("overtakes" in line for line in capsys.readouterr().out.splitlines()[1:])
+    rows = [row for run in runs for row in run.rows()]
+    best = best_of_each_snr(rows)
+    for esno_db in (4.0, 12.0):
+        (shown,) = [
+            row for row in best
+            if (row["system"], row["metric"], row["esno_db"]) == ("separation", "psnr", esno_db)
+        ]  # fmt: skip
+        found = [
+            row["value"] for row in rows
+            if (row["system"], row["metric"], row["esno_db"]) == ("separation", "psnr", esno_db)
+        ]  # fmt: skip
+        assert (
+            len(found) == 4
+            and shown["value"] == max(found)
+            and shown["choice"].split()[0] in ("jpeg", "webp")
+        )
+    # Both runs of uJSCC are one system, which chooses between them.
+    assert sum(row["system"] == "ujscc" and row["metric"] == "psnr" for row in best) == 2
+
+
+def test_a_whole_photograph_costs_what_its_tiles_cost(capsys, tmp_path):
+    """A folder with one picture of 32 x 64: two tiles, one image, one transmission."""
+    pixels = np.random.default_rng(0).integers(0, 256, (32, 64, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    wanted = ["--data", str(tmp_path), "--modulation", "qpsk", "--esno-db", "12", "--json"]
+    assert cli.main(["run", "ujscc", *wanted, "--whole"]) == 0
+    whole = printed(capsys)
+    assert cli.main(["run", "ujscc", *wanted, "--tile"]) == 0
+    tiles = printed(capsys)
+    assert {row["n"] for row in whole} == {1} and {row["n"] for row in tiles} == {2}
+    assert {row["cbr"] for row in whole} == {row["cbr"] for row in tiles}
+    assert "asked for 32x32" in failed(capsys, "run", "ujscc", *wanted)
+
+
+def test_coded_error_rates_have_their_own_columns(capsys):
+    code = ["--code", "ldpc", "--k", "100", "--n", "200", "--transmissions", "1", "2", "--max-bits", "1"]
+    assert cli.main(["ber", "--modulation", "qpsk", "--ebno-db", "1", *code, "--json"]) == 0
+    rows = printed(capsys)
+    assert {row["metric"] for row in rows} == {"ber", "bler", "undetected", "iterations"}
+    assert {row["transmissions"] for row in rows} == {1, 2}
+    assert {row["esno_db"] for row in rows} == {1.0}  # rate 1/2 on QPSK
+
+
+def test_a_recording_is_made_and_replayed(capsys, tmp_path):
+    file = tmp_path / "street.npz"
+    assert cli.main(["record", "tdl-a", "--out", str(file), "--records", "40"]) == 0
+    assert "40 records of tdl-a" in capsys.readouterr().out
+    assert (
+        cli.main(["ber", "--channel", f"recorded:{file}", "--ebno-db", "10", "--max-bits", "1", "--json"])
+        == 0
+    )
+    (name,) = {row["channel"] for row in printed(capsys)}
+    assert name.startswith("recorded:tdl-a@") and str(tmp_path) not in name
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["run", "separation", "--index-map", "labelled"], "separation does not read index_map"),
+        (["run", "ujscc", "--codec", "webp"], "ujscc does not read codec"),
+        (["run", "deepjscc", "--cbr", "1/6"], "deepjscc does not read cbr"),
+        (["run", "ujscc", "--coderate", "1/2", "2/3"], "one coderate a run"),
+        (["run", "ujscc", "--coderate", "1/2"], "add code ldpc"),
+        (["run", "separation", "--codec", "gif"], "unknown codec 'gif'"),
+        (["run", "separation", "--demap", "app"], "leave these options out"),
+        (["run", "ujscc", "--tile", "--whole"], "take one of them"),
+        (["run", "separation", "--rule", "sum-product"], 'needs precision="float32"'),
+        (["ber", "--code", "ldpc", "--k", "512", "--n", "0"], "sends some; got 512 and 0"),
+        (["run", "wepseparation"], "unknown system 'wepseparation'"),
+        (["run", "separation", "--modulation", "qpsk", "--cbr", "1/500"], "leave no byte for the payload"),
+        (["ber", "--k", "100"], "add code ldpc"),
+        (["ber", "--num-rx", "2"], "several antennas need a scheme"),
+        (["ber", "--channel", "recorded:nowhere.npz"], "nowhere.npz"),
+        (["ber", "--channel", "dialect:klingon"], "klingon"),
+        (["record", "tdl-z", "--out", "a.npz"], "tdl-z"),
+    ],
+)
+def test_mistakes_are_one_line(capsys, arguments, message):
+    assert message in failed(capsys, *arguments)
