@@ -17,10 +17,10 @@ import jax.numpy as jnp
 from flax import nnx
 
 import phy
-from semsim import data, error_rates, simulation
+from semsim import data, error_rates, image_runs, simulation
 from semsim.backend import prepare
 from semsim.devices import Evaluator, Kernel, Work
-from semsim.error_rates import FLAT_SYMBOLS
+from semsim.error_counts import FLAT_SYMBOLS
 from semsim.systems import ujscc
 
 SAMPLES = 5
@@ -65,7 +65,7 @@ class Codec(Kernel):
 
     graph: nnx.GraphDef
     order: int
-    realizations: int = simulation.BLOCK
+    realizations: int = image_runs.BLOCK
 
     def __call__(self, key: jax.Array, mapped: jax.Array, shared: tuple) -> jax.Array:
         codec, rows = nnx.merge(self.graph, shared[0]), jnp.full(self.realizations, self.order)

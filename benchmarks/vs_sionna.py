@@ -43,7 +43,7 @@ from channels import Fading
 from semsim import Propagation
 from semsim.backend import num_cores, prepare
 from semsim.devices import AXIS, Kernel, evaluate
-from semsim.error_rates import ErrorCount
+from semsim.error_counts import ErrorCount
 from semsim.link import Link, carry, fade, random_labels, split_keys
 from semsim.scenario import flat_fading, grid_fading
 from semsim.sweep import DEFAULT_GENERATOR, GENERATORS, draw_words
@@ -172,7 +172,7 @@ class MaxLog(Kernel):
     num_symbols: int
 
     def __call__(self, key: Key[Array, ""], mapped: tuple[()], shared: tuple) -> tuple[Array]:
-        modulation, fading, noise_var = shared
+        modulation, fading, noise_var, _ = shared
         key_source, key_fading, key_noise = split_keys(key)
         labels = random_labels(key_source, modulation, (self.realizations, self.num_symbols))
         gain = fade(key_fading, self.link, fading, (self.realizations,), self.num_symbols)
@@ -266,7 +266,7 @@ def _run_ours(
     """One call of the engine's program on all devices: `blocks` blocks, counts on the host."""
     numbers = np.zeros((blocks, 2), np.uint32)
     numbers[:, 0], numbers[:, 1] = next(_CALLS), np.arange(blocks)
-    shared = (phy.qam(order), fading, jnp.float32(noise_var))
+    shared = (phy.qam(order), fading, jnp.float32(noise_var), None)  # no pilot filter
     mesh = Mesh(np.array(jax.devices()), (AXIS,))
     found = evaluate(
         draw_words(0, 0), numbers, (), shared, kernel=kernel, mesh=mesh, width=1, generator=generator
