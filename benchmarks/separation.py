@@ -7,7 +7,8 @@ but the command line:
     semsim run SYSTEM --data ... --out FOLDER      # each system
     semsim plot FOLDER FOLDER FOLDER --best        # the figure; refuses channel uses more than a hundredth apart
 
-Prints the table behind the figure and the crossings. A run that is there is gone on with.
+Prints the table behind the figure and the crossings. A run that is there is gone on with, and refused where
+its settings differ.
 
     python benchmarks/separation.py --data cifar10 --limit 256
     python benchmarks/separation.py --data natural --whole --codec jpeg webp --step 4 --realizations 1
@@ -43,9 +44,7 @@ def main() -> None:
         "--step", type=int, default=2, help="step of the Es/N0 in dB, from 0 to 20 (default 2)"
     )
     parser.add_argument("--realizations", type=int, default=2, help="transmissions of an image (default 2)")
-    parser.add_argument(
-        "--out", type=Path, default=Path("runs/separation"), help="folder (default %(default)s)"
-    )
+    parser.add_argument("--out", type=Path, help="folder (default runs/separation/DATA)")
     given = parser.parse_args()
     common = [
         "--data", given.data, *(["--limit", str(given.limit)] if given.limit else []), "--channel", *CHANNELS,
@@ -56,12 +55,11 @@ def main() -> None:
         "deepjscc": ["--whole"] if given.whole else [],
         "separation": ["--codec", *given.codec],
     }
-    folders = {name: given.out / name for name in SYSTEMS}
+    out = given.out or Path("runs/separation") / Path(given.data).name
+    folders = {name: out / name for name in SYSTEMS}
     for name, folder in folders.items():
-        if (folder / "config.json").exists():
-            semsim("run", name, "--resume", str(folder))
-        else:
-            semsim("run", name, *common, *only[name], "--out", str(folder))
+        begun = (folder / "config.json").exists()
+        semsim("run", name, *common, *only[name], "--resume" if begun else "--out", str(folder))
     report(folders)
 
 

@@ -206,7 +206,7 @@ def plot_runs(
         runs: run folders.
         out: PNG to write. Default: figure.png in the first folder.
         best: one line a system: at each SNR its modulation, code and codec with the best PSNR; refused where channel
-            uses differ by more than a hundredth. Says where systems cross.
+            uses differ by more than a hundredth. Says where systems cross, and leaves out error rates, which differ in kind.
         textbook: draw dialects at the SNR that the textbook calls theirs.
     """
     found = [load_run(folder) for folder in runs]
@@ -228,7 +228,7 @@ def plot_runs(
         figure = plot.error_rate_figure(rows)
     else:
         shown = best_of_each_snr(rows) if best else rows
-        figure = plot.quality_figure(shown, plot.OF_ALL if best else plot.OF_IMAGES)
+        figure = plot.quality_figure(shown, plot.COMMON_METRICS if best else plot.IMAGE_METRICS)
         crossings = crossovers(shown) if best else []
     print(plot.save(figure, out or runs[0] / "figure.png"))
     for crossing in crossings:

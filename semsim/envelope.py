@@ -1,8 +1,8 @@
 """The envelope of a system's curves, and where the envelopes of two systems cross."""
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
-from itertools import combinations
 from typing import NamedTuple
 
 import numpy as np
@@ -60,42 +60,52 @@ def best_of_each_snr(rows: Sequence[Mapping]) -> list[dict]:
 class Crossover(NamedTuple):
     """Where one system overtakes another.
 
-    channel: name. below, above: systems that lead at lower and at higher Es/N0. esno_db: where their mean PSNRs are equal,
-    on straight lines between points. low, high: where their 95 % intervals leave open which leads, taken as independent
-    (they overlap less than they seem to where the systems met the same draws); the ends of the curves where they never part.
+    channel: its name, with what else tells it from another of the same name. below, above: systems that lead at lower and at
+    higher Es/N0. esno_db: where their mean PSNRs are equal, on straight lines between points. low, high: between which their
+    95 % intervals leave open who leads; taken as independent, although systems meet the same draws, so that a paired
+    comparison would be narrower. None: open to the end of the curves.
     """
 
     channel: str
     below: str
     above: str
     esno_db: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
 
     def __str__(self) -> str:
-        return (
-            f"{self.channel}: {self.above} overtakes {self.below} at {self.esno_db:.1f} dB Es/N0 "
-            f"({self.low:.1f} to {self.high:.1f})"
-        )
+        low = "open below" if self.low is None else f"{self.low:.1f}"
+        high = "open above" if self.high is None else f"{self.high:.1f}"
+        return f"{self.channel}: {self.above} overtakes {self.below} at {self.esno_db:.1f} dB Es/N0 ({low} to {high})"
 
 
 STEP_DB = 0.01
 
 
 def crossovers(rows: Sequence[Mapping]) -> list[Crossover]:
-    """Every crossing of the PSNR of two systems over one channel, by channel and Es/N0; rows of `best_of_each_snr`."""
+    """Where the PSNR of two systems crosses, channel by channel, by Es/N0; rows of `best_of_each_snr`.
+
+    Curves are compared at the Es/N0 that both have. Where lines cross several times before the intervals tell the systems
+    apart again, that is one crossing, the middle one, or none if the same system leads as before.
+    """
     curves: dict[tuple, dict[str, dict[float, Mapping]]] = {}
     for row in rows:
         if row["metric"] == "psnr":
             place = tuple(row.get(name) for name in CHANNEL)
-            label = row["system"] if row["csi"] == "perfect" else f"{row['system']} {row['csi']}"
+            csi = row.get("csi", "perfect")
+            label = row["system"] if csi == "perfect" else f"{row['system']} {csi}"
             curves.setdefault(place, {}).setdefault(label, {})[row["esno_db"]] = row
-    return [
-        found
-        for place, systems in curves.items()
-        for pair in combinations(systems, 2)
-        for found in _crossings(str(place[0]), pair, [systems[name] for name in pair])
-    ]
+    several = {place[0] for place in curves if sum(other[0] == place[0] for other in curves) > 1}
+    found = []
+    for place, systems in curves.items():
+        name = " ".join(str(x) for x in place if x is not None) if place[0] in several else str(place[0])
+        here = [
+            one
+            for pair in itertools.combinations(systems, 2)
+            for one in _crossings(name, pair, [systems[label] for label in pair])
+        ]
+        found += sorted(here, key=lambda one: one.esno_db)
+    return found
 
 
 def _crossings(channel: str, names: tuple[str, str], curves: Sequence[Mapping]) -> list[Crossover]:
@@ -103,21 +113,27 @@ def _crossings(channel: str, names: tuple[str, str], curves: Sequence[Mapping]) 
     if len(shared) < 2:
         return []
     snr = np.linspace(shared[0], shared[-1], round((shared[-1] - shared[0]) / STEP_DB) + 1)
-    first, second = ([curve[value] for value in shared] for curve in curves)
-    lead = np.array([a["value"] - b["value"] for a, b in zip(first, second, strict=True)])
-    half = np.array([
-        np.hypot(*((row["high"] - row["low"]) / 2 for row in pair)) for pair in zip(first, second, strict=True)
-    ])  # fmt: skip
-    lead, half = np.interp(snr, shared, lead), np.interp(snr, shared, half)
-    clear, found = np.abs(lead) > half, []
-    for at in np.flatnonzero((lead[1:] > 0) != (lead[:-1] > 0)):
-        before, after = np.flatnonzero(clear[: at + 1]), np.flatnonzero(clear[at + 1 :])
-        below, above = names if lead[at] > 0 else names[::-1]
+    pairs = [tuple(curve[value] for curve in curves) for value in shared]
+    lead = np.interp(snr, shared, [first["value"] - second["value"] for first, second in pairs])
+    half = [np.hypot(*((row["high"] - row["low"]) / 2 for row in pair)) for pair in pairs]
+    half = np.interp(snr, shared, half)
+    told, clear = np.flatnonzero(lead).tolist(), np.flatnonzero(np.abs(lead) > half)
+    open_ranges: dict[tuple[int, int], list[tuple[int, int]]] = {}
+    for left, right in itertools.pairwise(told):
+        if np.sign(lead[left]) != np.sign(lead[right]):
+            ends = (np.searchsorted(clear, left, "right"), np.searchsorted(clear, right))
+            open_ranges.setdefault((int(ends[0]), int(ends[1])), []).append((left, right))
+    found = []
+    for (before, after), changes in open_ranges.items():
+        if len(changes) % 2 == 0:  # the same system leads on both sides
+            continue
+        left, right = changes[len(changes) // 2]
+        below, above = names if lead[changes[0][0]] > 0 else names[::-1]
         found.append(
             Crossover(
-                channel, below, above, float(snr[at]),
-                float(snr[before[-1]] if len(before) else snr[0]),
-                float(snr[at + 1 + after[0]] if len(after) else snr[-1]),
+                channel, below, above, float(snr[left] + snr[right]) / 2,
+                float(snr[clear[before - 1]]) if before else None,
+                float(snr[clear[after]]) if after < len(clear) else None,
             )
         )  # fmt: skip
     return found

@@ -61,7 +61,7 @@ def schemes(modulation: tuple[str, ...], coderate: tuple[str, ...]) -> list[tupl
 
 
 def frames(
-    schemes: Sequence[tuple[str, str]],
+    wanted: Sequence[tuple[str, str]],
     symbols: int,
     header: str | None,
     decoding: Decoding,
@@ -73,7 +73,7 @@ def frames(
     header: code rate of a header of its own; None: there is none. Errors: ValueError for frames without room for a byte."""
     header_bytes, header_rate = (HEADER_BYTES, fraction("header_coderate", header)) if header else (0, None)
     found, refused = {}, None
-    for name, rate in schemes:
+    for name, rate in wanted:
         try:
             found[name, rate] = frame(
                 symbols, name, fraction("coderate", rate), header_bytes, header_rate, decoding

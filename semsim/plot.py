@@ -37,12 +37,12 @@ def error_rate_figure(rows: Sequence[Mapping], metrics: Sequence[str] = ("ber", 
     return _panels(rows, metrics, "ebno_db")
 
 
-OF_ALL = ("psnr", "ssim", "outage")
+COMMON_METRICS = ("psnr", "ssim", "outage")
 """Metrics that mean the same for systems that send points, bits or real values."""
-OF_IMAGES = ("psnr", "ssim", "ser", "bler", "outage")
+IMAGE_METRICS = ("psnr", "ssim", "ser", "bler", "outage")
 
 
-def quality_figure(rows: Sequence[Mapping], metrics: Sequence[str] = OF_IMAGES) -> Figure:
+def quality_figure(rows: Sequence[Mapping], metrics: Sequence[str] = IMAGE_METRICS) -> Figure:
     """Image metrics against Es/N0: a row of panels a metric, a panel a channel, a line a system and its code.
 
     Metrics that no row has are left out. Errors: ValueError if none is left.

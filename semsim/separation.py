@@ -68,7 +68,8 @@ class Separation:
     codec: of `CODECS`. coderate: fractions such as "1/2", each with every modulation; "auto" takes the members of MCS that
     have the modulation. cbr: data symbols per source sample. on_failure: what a lost image shows: grey; the mean of all
     images (declared: the receiver knows it); or the last image that arrived in its stream, a block of images.
-    header_coderate: of a protected header; None: the first bytes are part of the body.
+    header_coderate: of a protected header; None: the first bytes are part of the body. decoding: of the body; a header has
+    `frame.HEADER_DECODING`.
     Errors: ValueError for unknown names and fractions that are none.
     """
 

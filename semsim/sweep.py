@@ -162,31 +162,26 @@ def total(batches: Mapping[int, Batch]) -> Sums:
 def _agree(left: Sums, right: Sums, *, coded: bool) -> bool:
     """Equal but for what another kind of device rounds differently: a decision or two, the last digits of a mean.
 
-    coded: a decision is one about a whole word, with all its bits and all that its image loses by it.
+    coded: a decision is one about a whole word, with all its bits. It moves the means, by no more than the two largest
+    values that are in them, each at most the root of the sum of squares.
     """
     if left.keys() != right.keys():
         return False
-    words = min((part["trials"] for part in left.values() if "trials" in part), default=1) if coded else 0
-    changed = 0
+    words = min((part["trials"] for part in left.values() if "trials" in part), default=1)
     for metric, part in left.items():
         other = right[metric]
-        if part.keys() != other.keys() or any(
-            part[name] != other[name] for name in ("trials", "blocks", "n") if name in part
-        ):
+        counts = [name for name in ("trials", "blocks", "n") if name in part]
+        if part.keys() != other.keys() or any(part[name] != other[name] for name in counts):
             return False
         if "errors" in part:
-            decided = part["trials"] / words if words else 1
-            apart = abs(part["errors"] - other["errors"])
-            if apart > 2 * decided:
+            decided = part["trials"] / words if coded else 1
+            if abs(part["errors"] - other["errors"]) > 2 * decided:
                 return False
-            changed = max(changed, apart if words else 0)
-    means = [metric for metric, part in left.items() if "sum" in part]
-    return all(
-        math.isclose(
-            left[metric]["sum"], right[metric]["sum"], rel_tol=1e-3 + 2 * min(changed, 2) / left[metric]["n"]
-        )
-        for metric in means
-    )
+        if "sum" in part:
+            moved = 2 * math.sqrt(max(part["sum_sq"], other["sum_sq"])) if coded else 0.0
+            if not math.isclose(part["sum"], other["sum"], rel_tol=1e-3, abs_tol=moved):
+                return False
+    return True
 
 
 def result_rows(

@@ -58,7 +58,8 @@ def test_lines_cross_where_algebra_says():
 def test_a_crossing_that_the_intervals_never_decide_spans_the_curves():
     snr = [0.0, 10.0]
     (found,) = crossovers([*curve("a", snr, [10, 11], 5), *curve("b", snr, [11, 10], 5)])
-    assert (found.low, found.esno_db, found.high) == pytest.approx((0, 5, 10), abs=0.02)
+    assert found.esno_db == pytest.approx(5, abs=0.02) and found.low is None and found.high is None
+    assert str(found) == "awgn: a overtakes b at 5.0 dB Es/N0 (open below to open above)"
 
 
 def test_only_what_met_the_same_channel_crosses():
@@ -68,3 +69,35 @@ def test_only_what_met_the_same_channel_crosses():
     assert not crossovers([*curve("a", [0, 5], [10, 20]), *curve("b", [10, 15], [20, 10])])
     twice = [*curve("a", [0, 5, 10], [0, 2, 0]), *curve("b", [0, 5, 10], [1, 1, 1])]
     assert [(found.below, found.above) for found in crossovers(twice)] == [("b", "a"), ("a", "b")]
+
+
+@pytest.mark.parametrize(
+    ("lead", "half", "expected"),
+    [
+        ([1, 0, 1], 0.0, 0),  # they touch
+        ([0, 0, 1], 0.0, 0),
+        ([1, 0, -1], 0.0, 1),
+        ([2, -0.1, 0.1, -0.1, 2], 0.5, 0),  # noise
+        ([2, -0.1, 0.1, -2], 0.5, 1),  # one crossing, not three
+        ([0.1, -0.1, 2], 0.5, 0),
+        ([0.1, -0.1, -2], 0.5, 1),
+    ],
+)
+def test_noise_overtakes_nobody(lead, half, expected):
+    """And the order of the runs does not matter."""
+    snr = np.arange(len(lead))
+    a, b = curve("a", snr, lead, half), curve("b", snr, np.zeros(len(lead)), 0.0)
+    found, turned = crossovers([*a, *b]), crossovers([*b, *a])
+    assert found == turned and len(found) == expected
+
+
+def test_channels_of_one_name_are_told_apart():
+    rows = [
+        row
+        for spread in (1e-7, 3e-7)
+        for row in (
+            *curve("a", [0, 9], [0, 9], channel="tdl-a", delay_spread=spread),
+            *curve("b", [0, 9], [9, 0], channel="tdl-a", delay_spread=spread),
+        )
+    ]
+    assert [found.channel for found in crossovers(rows)] == ["tdl-a 1e-07", "tdl-a 3e-07"]

@@ -7,10 +7,10 @@ import pytest
 from PIL import Image
 
 from semsim import cli
-from semsim.envelope import best_of_each_snr
+from semsim.envelope import best_of_each_snr, crossovers
 from semsim.runs import load_run
 
-FEW = ["--data", "embedded", "--limit", "8", "--esno-db", "4", "12"]
+FEW = ["--data", "embedded", "--limit", "8", "--esno-db", "0", "12"]
 
 
 def failed(capsys, *arguments):
@@ -41,10 +41,17 @@ def test_three_systems_on_one_figure_at_one_cbr(capsys, tmp_path):
     figure = tmp_path / "figure.png"
     assert cli.main(["plot", *map(str, folders.values()), "--best", "--out", str(figure)]) == 0
     assert np.asarray(Image.open(figure)).std() > 10
-    assert all("overtakes" in line for line in capsys.readouterr().out.splitlines()[1:])
+    crossings = capsys.readouterr().out.splitlines()[1:]
     rows = [row for run in runs for row in run.rows()]
-    best = best_of_each_snr(rows)
-    for esno_db in (4.0, 12.0):
+    best = best_of_each_snr(
+        [
+            {**row, "run": folder.name}
+            for folder, run in zip(folders.values(), runs, strict=True)
+            for row in run.rows()
+        ]
+    )
+    assert crossings == [str(found) for found in crossovers(best)] != []
+    for esno_db in (0.0, 12.0):
         (shown,) = [
             row for row in best
             if (row["system"], row["metric"], row["esno_db"]) == ("separation", "psnr", esno_db)

@@ -118,21 +118,22 @@ def test_a_batch_simulated_twice_counts_once():
 CODED, WORDS, BITS = {"channel": "awgn", "code": "ldpc"}, 40, 512
 
 
-def coded_line(point, bits, words, iterations=4_000.0, trials=WORDS):
+def coded_line(point, bits, words, psnr=20.0, trials=WORDS):
     block = {"errors_sq": 0, "trials": trials, "blocks": 4}
     sums = {
         "ber": {**block, "errors": bits, "trials": BITS * trials}, "bler": {**block, "errors": words},
-        "iterations": {"n": 4, "sum": iterations, "sum_sq": 0.0},
+        "psnr": mean_sums(np.full(100, psnr)),
     }  # fmt: skip
     return {"point": point, "batch": 0, "sums": sums}
 
 
 def test_a_word_that_another_device_decides_differently_is_no_contradiction():
-    """It takes half of its bits and some iterations along; without a code two decisions are two bits."""
-    Totals([coded_line(CODED, 300, 10), coded_line(CODED, 500, 11, 4_010.0)])
+    """It takes half of its bits and some of the quality along; without a code two decisions are two bits."""
+    Totals([coded_line(CODED, 300, 10), coded_line(CODED, 500, 11, 20.1)])
+    Totals([coded_line(AWGN, 300, 10), coded_line(AWGN, 302, 11, 20.001)])
     for other in (
-        coded_line(AWGN, 500, 11), coded_line(CODED, 300, 13), coded_line(CODED, 3000, 10),
-        coded_line(CODED, 300, 10, trials=WORDS + 1), coded_line(CODED, 300, 10, 4_010.0),
+        coded_line(AWGN, 500, 11), coded_line(AWGN, 300, 10, 20.1), coded_line(CODED, 300, 13),
+        coded_line(CODED, 3000, 10), coded_line(CODED, 300, 10, trials=WORDS + 1), coded_line(CODED, 300, 10, 30.0),
     ):  # fmt: skip
         with pytest.raises(ValueError, match="different results"):
             Totals([coded_line(other["point"], 300, 10), other])

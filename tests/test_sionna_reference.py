@@ -204,7 +204,8 @@ NOT_HERE = "Sionna is not installed (extra: sionna); its committed numbers are c
 
 @pytest.mark.filterwarnings("default")  # PyTorch's own
 def test_live_ldpc() -> None:
-    """The installed Sionna's own encoder and decoder on other words than the fixtures hold: every bit is equal."""
+    """The installed Sionna's own encoder and decoder on other words than the fixtures hold: every coded bit is equal, and
+    every decided one of the words that come right; the same words come wrong."""
     ldpc = pytest.importorskip("sionna.phy.fec.ldpc", reason=NOT_HERE)
     torch = pytest.importorskip("torch", reason=NOT_HERE)
     rng = np.random.default_rng(8)
