@@ -7,6 +7,8 @@ from models.layers import ResidualBlock as ResidualBlock
 from models.layers import SwitchableBatchNorm as SwitchableBatchNorm
 from models.layers import depth_to_space as depth_to_space
 from models.layers import space_to_depth as space_to_depth
+from models.swin import Swin as Swin
+from models.swin import SwinConfig as SwinConfig
 from models.tiled import Tiled as Tiled
 from models.ujscc import UJSCC as UJSCC
 from models.ujscc import Decoder as Decoder
@@ -15,3 +17,4 @@ from models.ujscc import UJSCCConfig as UJSCCConfig
 from models.vq import Quantised as Quantised
 from models.vq import VectorQuantizer as VectorQuantizer
 from models.vq import perplexity as perplexity
+from models.windows import attention_macs as attention_macs

@@ -77,7 +77,7 @@ class DeepJSCC(nnx.Module):
         for conv, slope in zip(self.convs, self.slopes, strict=True):
             x = slope(conv(x))
         real, imaginary = jnp.split(x, 2, axis=-1)
-        return _unit_energy(lax.complex(real, imaginary).reshape(x.shape[0], -1))
+        return unit_energy(lax.complex(real, imaginary).reshape(x.shape[0], -1))
 
     def decode(self, symbols: Complex[Array, "b n"]) -> Float[Array, "b h w 3"]:
         """Equalised symbols -> image in [0, 1]. Errors: ValueError for another number of symbols."""
@@ -93,7 +93,7 @@ class DeepJSCC(nnx.Module):
         return nnx.sigmoid(self.deconvs[-1](x))
 
 
-def _unit_energy(z: Complex[Array, "b n"]) -> Complex[Array, "b n"]:
+def unit_energy(z: Complex[Array, "b n"]) -> Complex[Array, "b n"]:
     """Each row scaled to mean |z|^2 = 1.
 
     A zero row has no direction: it is sent as ones, so that the law holds and the gradient is zero instead of NaN. An
