@@ -9,15 +9,13 @@ arXiv 1809.01733. The analogue reference of the digital codecs.
 
 from dataclasses import dataclass
 
-import jax.numpy as jnp
 from flax import nnx
-from jax import lax
-from jaxtyping import Array, Complex, Float
+from jaxtyping import Array, Float
+
+from models.analogue import Analogue
 
 STRIDE = 4  # two of the five convolutions halve the grid
-SILENCE = (
-    1e-24  # mean |z|^2 below which a latent counts as zero: far under any trained one, far over underflow
-)
+HE = nnx.initializers.he_normal()
 
 
 @dataclass(frozen=True)
@@ -36,69 +34,73 @@ class DeepJSCCConfig:
             raise ValueError(f"channels must be at least 1 complex map; got {self.channels}")
 
     @property
+    def image_shape(self) -> tuple[int, int]:
+        """Height and width of an image."""
+        return self.image_size, self.image_size
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        return self.image_size // STRIDE, self.image_size // STRIDE
+
+    @property
+    def maps(self) -> int:
+        return self.channels
+
+    @property
+    def sent_maps(self) -> int:
+        """All: this codec has one rate."""
+        return self.channels
+
+    @property
     def num_symbols(self) -> int:
-        return self.channels * (self.image_size // STRIDE) ** 2
+        return self.channels * self.grid[0] * self.grid[1]
 
 
-class DeepJSCC(nnx.Module):
-    """The codec of one bandwidth ratio; the channel it is trained over is not its business.
-
-    Law: the symbols of every image have mean |s|^2 = 1, and only they reach the decoder: no scale goes beside them.
-    """
+class ConvEncoder(nnx.Module):
+    """Image -> [b, size / 4, size / 4, 2 channels]; the published net is not told the Es/N0."""
 
     def __init__(self, config: DeepJSCCConfig, *, rngs: nnx.Rngs):
-        self.config = config
-        widths = (3, 16, 32, 32, 32, 2 * config.channels)
-        strides = (2, 2, 1, 1, 1)
-        layers = tuple(zip(widths[:-1], widths[1:], strides, strict=True))
-        he = nnx.initializers.he_normal()
-        self.convs = nnx.List(
-            [
-                nnx.Conv(i, o, (5, 5), strides=s, padding="SAME", kernel_init=he, rngs=rngs)
-                for i, o, s in layers
-            ]
-        )
-        self.slopes = nnx.List([nnx.PReLU(0.25) for _ in layers])
-        # The mirror: last layer first, inputs and outputs exchanged.
-        self.deconvs = nnx.List(
-            [
-                nnx.ConvTranspose(o, i, (5, 5), strides=(s, s), padding="SAME", kernel_init=he, rngs=rngs)
-                for i, o, s in reversed(layers)
-            ]
-        )
-        self.slope = nnx.PReLU(0.25)
+        self.convs = nnx.List([
+            nnx.Conv(i, o, (5, 5), strides=s, padding="SAME", kernel_init=HE, rngs=rngs) for i, o, s in _layers(config)
+        ])  # fmt: skip
+        self.slopes = nnx.List([nnx.PReLU(0.25) for _ in self.convs])
 
-    def encode(self, image: Float[Array, "b h w 3"]) -> Complex[Array, "b n"]:
-        """Image in [0, 1] -> `config.num_symbols` symbols of unit mean energy. Errors: ValueError for another image size."""
-        size = self.config.image_size
-        if image.shape[1:] != (size, size, 3):
-            raise ValueError(f"this codec takes images of {size} x {size} x 3; got {image.shape[1:]}")
+    def __call__(
+        self, image: Float[Array, "b h w 3"], esno_db: Float[Array, " b"]
+    ) -> Float[Array, "b r s c"]:
         x = image
         for conv, slope in zip(self.convs, self.slopes, strict=True):
             x = slope(conv(x))
-        real, imaginary = jnp.split(x, 2, axis=-1)
-        return unit_energy(lax.complex(real, imaginary).reshape(x.shape[0], -1))
+        return x
 
-    def decode(self, symbols: Complex[Array, "b n"]) -> Float[Array, "b h w 3"]:
-        """Equalised symbols -> image in [0, 1]. Errors: ValueError for another number of symbols."""
-        if symbols.shape[-1] != self.config.num_symbols:
-            raise ValueError(
-                f"this codec takes {self.config.num_symbols} symbols an image; got {symbols.shape[-1]}"
-            )
-        grid = self.config.image_size // STRIDE
-        maps = symbols.reshape(symbols.shape[0], grid, grid, self.config.channels)
-        x = jnp.concatenate([maps.real, maps.imag], axis=-1)
+
+class ConvDecoder(nnx.Module):
+    """The mirror: last layer first, inputs and outputs exchanged. One slope serves all."""
+
+    def __init__(self, config: DeepJSCCConfig, *, rngs: nnx.Rngs):
+        self.deconvs = nnx.List([
+            nnx.ConvTranspose(o, i, (5, 5), strides=(s, s), padding="SAME", kernel_init=HE, rngs=rngs)
+            for i, o, s in reversed(_layers(config))
+        ])  # fmt: skip
+        self.slope = nnx.PReLU(0.25)
+
+    def __call__(
+        self, features: Float[Array, "b r s c"], esno_db: Float[Array, " b"]
+    ) -> Float[Array, "b h w 3"]:
+        x = features
         for deconv in self.deconvs[:-1]:
             x = self.slope(deconv(x))
         return nnx.sigmoid(self.deconvs[-1](x))
 
 
-def unit_energy(z: Complex[Array, "b n"]) -> Complex[Array, "b n"]:
-    """Each row scaled to mean |z|^2 = 1.
+class DeepJSCC(Analogue):
+    """The codec of one bandwidth ratio; the channel it is trained over is not its business."""
 
-    A zero row has no direction: it is sent as ones, so that the law holds and the gradient is zero instead of NaN. An
-    all-black image is such a row before the first training step, while the biases are zero.
-    """
-    energy = jnp.mean(z.real**2 + z.imag**2, axis=-1, keepdims=True)
-    speaks = energy > SILENCE
-    return jnp.where(speaks, z * lax.rsqrt(jnp.where(speaks, energy, 1.0)), 1.0)
+    def __init__(self, config: DeepJSCCConfig, *, rngs: nnx.Rngs):
+        super().__init__(config, ConvEncoder(config, rngs=rngs), ConvDecoder(config, rngs=rngs))
+
+
+def _layers(config: DeepJSCCConfig) -> tuple[tuple[int, int, int], ...]:
+    """Channels in, channels out and stride of each convolution."""
+    widths = (3, 16, 32, 32, 32, 2 * config.channels)
+    return tuple(zip(widths[:-1], widths[1:], (2, 2, 1, 1, 1), strict=True))

@@ -9,27 +9,29 @@ Different by decision: energy is normalised image by image, so that no image's s
 beside the symbols.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import jax.numpy as jnp
 from flax import nnx
 from jax import lax
-from jaxtyping import Array, Complex, Float
+from jaxtyping import Array, Float
 
-from models.deepjscc import unit_energy
-from models.layers import depth_to_space
+from models.analogue import Analogue
+from models.layers import depth_to_space, space_to_depth
 from models.windows import TRUNCATED, SwinBlock, fitting_window
-
-MOD_LAYERS = 7
 
 
 @dataclass(frozen=True)
 class SwinConfig:
-    """Structure of the codec; the image size is not part of it.
+    """Structure of the codec.
 
     widths, depths, heads: of the encoder's stages; the decoder mirrors them. window: side, in tokens. channels: reals
-    sent of a token of the last stage, an even number. snr_adaptive: a ModNet on each side, told the Es/N0.
-    Errors: ValueError for stages that do not agree and numbers that make no codec.
+    made of a token of the last stage, an even number; sent: how many of them are sent, None for all. mod_layers: gates of
+    the ModNet on each side, which is told the Es/N0; 0 for none. linear_path: maps from pixels to features and back that
+    run beside the nets, which learn what these lack; not in the published codec. height, width: of the images; weights do
+    not depend on them.
+    Errors: ValueError for stages that do not agree, numbers that make no codec, and an image that patches or windows do
+    not divide.
     """
 
     widths: tuple[int, ...] = (128, 256)
@@ -38,7 +40,11 @@ class SwinConfig:
     window: int = 2
     mlp_ratio: int = 4
     channels: int = 32
-    snr_adaptive: bool = False
+    sent: int | None = None
+    mod_layers: int = 0
+    linear_path: bool = False
+    height: int = 32
+    width: int = 32
 
     def __post_init__(self) -> None:
         if not len(self.widths) == len(self.depths) == len(self.heads) > 0:
@@ -47,33 +53,56 @@ class SwinConfig:
             raise ValueError(f"widths, depths, heads, window and mlp_ratio are at least 1; got {self}")
         if self.channels < 2 or self.channels % 2:
             raise ValueError(f"channels are pairs of reals, an even number from 2 on; got {self.channels}")
+        if self.sent is not None and (self.sent % 2 or not 2 <= self.sent <= self.channels):
+            raise ValueError(f"of {self.channels} channels an even number from 2 on can be sent; got {self.sent}")
+        if self.mod_layers < 0:
+            raise ValueError(f"mod_layers is a number of gates; got {self.mod_layers}")
+        if min(self.height, self.width) < self.patch or self.height % self.patch or self.width % self.patch:
+            raise ValueError(
+                f"an image of {self.height} x {self.width} is not made of patches of {self.patch} x {self.patch}"
+            )
+        for stage in range(1, len(self.widths) + 1):
+            fitting_window((self.height >> stage, self.width >> stage), self.window, 0)
+
+    @property
+    def image_shape(self) -> tuple[int, int]:
+        """Height and width of an image."""
+        return self.height, self.width
 
     @property
     def patch(self) -> int:
         """Pixels on a side that one token of the last stage stands for."""
         return 2 ** len(self.widths)
 
-    def grid(self, height: int, width: int) -> tuple[int, int]:
-        """Tokens of the last stage. Errors: ValueError for an image that patches or windows do not divide."""
-        if min(height, width) < self.patch or height % self.patch or width % self.patch:
-            raise ValueError(
-                f"an image of {height} x {width} is not made of patches of {self.patch} x {self.patch}"
-            )
-        for stage in range(1, len(self.widths) + 1):
-            fitting_window((height >> stage, width >> stage), self.window, 0)
-        return height // self.patch, width // self.patch
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Tokens of the last stage."""
+        return self.height // self.patch, self.width // self.patch
 
-    def num_symbols(self, height: int, width: int) -> int:
+    @property
+    def maps(self) -> int:
+        """Complex maps: pairs of channels."""
+        return self.channels // 2
+
+    @property
+    def sent_maps(self) -> int:
+        return (self.sent or self.channels) // 2
+
+    @property
+    def num_symbols(self) -> int:
         """Complex symbols of an image."""
-        rows, columns = self.grid(height, width)
-        return rows * columns * self.channels // 2
+        return self.grid[0] * self.grid[1] * self.sent_maps
 
 
 CIFAR = SwinConfig()
-SMALL = SwinConfig((128, 192, 256, 320), (2, 2, 2, 2), (4, 6, 8, 10), 8, channels=96)
-BASE = SwinConfig((128, 192, 256, 320), (2, 2, 6, 2), (4, 6, 8, 10), 8, channels=96)
-LARGE = SwinConfig((128, 192, 256, 320), (2, 2, 18, 2), (4, 6, 8, 10), 8, channels=96)
-"""The published sizes: CIFAR-10 at CBR 1/3, and high resolution at CBR 1/16."""
+SMALL = SwinConfig(
+    (128, 192, 256, 320), (2, 2, 2, 2), (4, 6, 8, 10), 8, channels=96, height=256, width=256
+)
+BASE = replace(SMALL, depths=(2, 2, 6, 2))
+LARGE = replace(SMALL, depths=(2, 2, 18, 2))
+"""The published sizes: CIFAR-10 at CBR 1/3, and high resolution at CBR 1/16, trained on crops of 256 x 256."""
+MOD_LAYERS = 7
+"""Gates of the published ModNet."""
 
 
 class PatchMerging(nnx.Module):
@@ -103,17 +132,18 @@ class PatchDivision(nnx.Module):
 class ModNet(nnx.Module):
     """Scales features by what the channel is like: gates in (0, 1) from the features and the Es/N0 in dB.
 
-    The features enter without their gradient: the net adapts to them, not they to it. Parameters: 3,159,424 at 256 channels.
+    The features enter without their gradient: the net adapts to them, not they to it. Parameters: 3,159,424 at 256 channels
+    and 7 layers.
     """
 
-    def __init__(self, channels: int, *, rngs: nnx.Rngs):
+    def __init__(self, channels: int, layers: int, *, rngs: nnx.Rngs):
         hidden = channels * 3 // 2
-        widths = (channels, *([hidden] * MOD_LAYERS), channels)
+        widths = (channels, *([hidden] * layers), channels)
         self.scales = nnx.List(
             [nnx.Linear(i, o, rngs=rngs) for i, o in zip(widths[:-1], widths[1:], strict=True)]
         )
         self.told = nnx.List([
-            nnx.List([nnx.Linear(i, hidden, rngs=rngs) for i in (1, hidden, hidden)]) for _ in range(MOD_LAYERS)
+            nnx.List([nnx.Linear(i, hidden, rngs=rngs) for i in (1, hidden, hidden)]) for _ in range(layers)
         ])  # fmt: skip
 
     def __call__(self, x: Float[Array, "b h w c"], esno_db: Float[Array, " b"]) -> Float[Array, "b h w c"]:
@@ -129,15 +159,17 @@ class SwinEncoder(nnx.Module):
 
     def __init__(self, config: SwinConfig, *, rngs: nnx.Rngs):
         widths = config.widths
-        self.config = config
+        self.patch = config.patch
         self.embed = nnx.Conv(3, widths[0], (2, 2), strides=2, padding="VALID", rngs=rngs)
         self.merges = nnx.List(
             [PatchMerging(i, o, rngs=rngs) for i, o in zip(widths[:-1], widths[1:], strict=True)]
         )
         self.stages = nnx.List([_stage(config, stage, rngs) for stage in range(len(widths))])
         self.norm = nnx.LayerNorm(widths[-1], epsilon=1e-5, rngs=rngs)
-        self.modnet = ModNet(widths[-1], rngs=rngs) if config.snr_adaptive else None
+        self.modnet = _modnet(config, rngs)
         self.head = nnx.Linear(widths[-1], config.channels, kernel_init=TRUNCATED, rngs=rngs)
+        pixels = 3 * config.patch**2
+        self.linear = nnx.Linear(pixels, config.channels, rngs=rngs) if config.linear_path else None
 
     def __call__(
         self, image: Float[Array, "b h w 3"], esno_db: Float[Array, " b"]
@@ -148,7 +180,10 @@ class SwinEncoder(nnx.Module):
             for block in blocks:
                 x = block(x)
         x = self.norm(x)
-        return self.head(x if self.modnet is None else self.modnet(x, esno_db))
+        features = self.head(x if self.modnet is None else self.modnet(x, esno_db))
+        if self.linear is None:
+            return features
+        return features + self.linear(space_to_depth(2 * image - 1, self.patch))
 
 
 class SwinDecoder(nnx.Module):
@@ -156,14 +191,16 @@ class SwinDecoder(nnx.Module):
 
     def __init__(self, config: SwinConfig, *, rngs: nnx.Rngs):
         widths = config.widths
-        self.config = config
+        self.patch = config.patch
         self.head = nnx.Linear(config.channels, widths[-1], kernel_init=TRUNCATED, rngs=rngs)
-        self.modnet = ModNet(widths[-1], rngs=rngs) if config.snr_adaptive else None
+        self.modnet = _modnet(config, rngs)
         order = range(len(widths) - 1, -1, -1)
         self.stages = nnx.List([_stage(config, stage, rngs) for stage in order])
         self.divisions = nnx.List([
             PatchDivision(widths[stage], widths[stage - 1] if stage else 3, rngs=rngs) for stage in order
         ])  # fmt: skip
+        pixels = 3 * config.patch**2
+        self.linear = nnx.Linear(config.channels, pixels, rngs=rngs) if config.linear_path else None
 
     def __call__(
         self, features: Float[Array, "b r s c"], esno_db: Float[Array, " b"]
@@ -174,48 +211,18 @@ class SwinDecoder(nnx.Module):
             for block in blocks:
                 x = block(x)
             x = divide(x)
-        return x
+        return x if self.linear is None else x + depth_to_space(self.linear(features), self.patch)
 
 
-class Swin(nnx.Module):
-    """The codec, for images of any size that patches and windows divide.
-
-    Law: the symbols of every image have mean |s|^2 = 1, and only they reach the decoder.
-    """
+class Swin(Analogue):
+    """The codec. `adapted(height=.., width=.., sent=..)` has the same weights for another image size and rate."""
 
     def __init__(self, config: SwinConfig = CIFAR, *, rngs: nnx.Rngs):
-        self.config = config
-        self.encoder = SwinEncoder(config, rngs=rngs)
-        self.decoder = SwinDecoder(config, rngs=rngs)
+        super().__init__(config, SwinEncoder(config, rngs=rngs), SwinDecoder(config, rngs=rngs))
 
-    def encode(
-        self, image: Float[Array, "b h w 3"], esno_db: Float[Array, " b"] | float = 0.0
-    ) -> Complex[Array, "b n"]:
-        """Image in [0, 1] -> symbols. esno_db: read by an SNR-adaptive codec only. Errors: ValueError for a size that does
-        not divide."""
-        self.config.grid(*image.shape[1:3])
-        features = self.encoder(image, jnp.broadcast_to(jnp.asarray(esno_db, image.dtype), image.shape[:1]))
-        real, imaginary = jnp.split(features, 2, axis=-1)
-        return unit_energy(lax.complex(real, imaginary).reshape(len(image), -1))
 
-    def decode(
-        self,
-        symbols: Complex[Array, "b n"],
-        height: int,
-        width: int,
-        esno_db: Float[Array, " b"] | float = 0.0,
-    ) -> Float[Array, "b h w 3"]:
-        """Equalised symbols -> image of that size. Errors: ValueError for another number of symbols."""
-        wanted = self.config.num_symbols(height, width)
-        if symbols.shape[-1] != wanted:
-            raise ValueError(
-                f"an image of {height} x {width} is {wanted} symbols of this codec; got {symbols.shape[-1]}"
-            )
-        maps = symbols.reshape(len(symbols), *self.config.grid(height, width), -1)
-        features = jnp.concatenate([maps.real, maps.imag], axis=-1)
-        return self.decoder(
-            features, jnp.broadcast_to(jnp.asarray(esno_db, features.dtype), symbols.shape[:1])
-        )
+def _modnet(config: SwinConfig, rngs: nnx.Rngs) -> ModNet | None:
+    return ModNet(config.widths[-1], config.mod_layers, rngs=rngs) if config.mod_layers else None
 
 
 def _stage(config: SwinConfig, stage: int, rngs: nnx.Rngs) -> nnx.List:

@@ -33,6 +33,11 @@ class TiledConfig:
         return self.of_tile.image_size
 
     @property
+    def image_shape(self) -> tuple[int, int]:
+        """Height and width of an image."""
+        return self.height, self.width
+
+    @property
     def num_tiles(self) -> int:
         return (self.height // self.tile) * (self.width // self.tile)
 

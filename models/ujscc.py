@@ -44,6 +44,11 @@ class UJSCCConfig:
             raise ValueError(f"image_size must be a positive multiple of {PATCH}; got {self.image_size}")
 
     @property
+    def image_shape(self) -> tuple[int, int]:
+        """Height and width of an image."""
+        return self.image_size, self.image_size
+
+    @property
     def num_vectors(self) -> int:
         return (self.image_size // 2) ** 2
 
@@ -110,19 +115,31 @@ class UJSCC(nnx.Module):
         self.quantizer = VectorQuantizer(config.sizes, config.dims, init="gray", rngs=rngs)
         self.decoder = Decoder(config, rngs=rngs)
 
+    def vectors(
+        self, image: Float[Array, "b h w 3"], row: Int[Array, " b"], *, train: bool = False
+    ) -> Float[Array, "b n d"]:
+        """What is quantised."""
+        return self.encoder(image, row, train=train)
+
+    def picture(
+        self, vectors: Float[Array, "b n d"], row: Int[Array, " b"], *, train: bool = False
+    ) -> Float[Array, "b h w 3"]:
+        """Image of codewords, not clipped."""
+        return self.decoder(vectors, row, train=train)
+
     def encode(self, image: Float[Array, "b h w 3"], row: Int[Array, " b"]) -> Int[Array, "b n"]:
         """What is sent: one index per vector, below `config.sizes[row]`."""
-        return self.quantizer.nearest(self.encoder(image, row), row)
+        return self.quantizer.nearest(self.vectors(image, row), row)
 
     def quantise(
         self, image: Float[Array, "b h w 3"], row: Int[Array, " b"], *, train: bool = False
     ) -> Quantised:
-        return self.quantizer(self.encoder(image, row, train=train), row, train=train)
+        return self.quantizer(self.vectors(image, row, train=train), row, train=train)
 
     def decode(self, indices: Int[Array, "b n"], row: Int[Array, " b"]) -> Float[Array, "b h w 3"]:
         """Image from received indices, clipped to [0, 1]."""
-        return jnp.clip(self.decoder(self.quantizer.lookup(indices, row), row), 0.0, 1.0)
+        return jnp.clip(self.picture(self.quantizer.lookup(indices, row), row), 0.0, 1.0)
 
     def decode_soft(self, posterior: Float[Array, "b n k"], row: Int[Array, " b"]) -> Float[Array, "b h w 3"]:
         """Image from P(index | received), through the posterior mean of each codeword; clipped to [0, 1]."""
-        return jnp.clip(self.decoder(self.quantizer.expectation(posterior, row), row), 0.0, 1.0)
+        return jnp.clip(self.picture(self.quantizer.expectation(posterior, row), row), 0.0, 1.0)
