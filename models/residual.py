@@ -42,7 +42,9 @@ class ResidualConfig:
         if self.channels < 2 or self.channels % 2:
             raise ValueError(f"channels are pairs of reals, an even number from 2 on; got {self.channels}")
         if self.sent is not None and (self.sent % 2 or not 2 <= self.sent <= self.channels):
-            raise ValueError(f"of {self.channels} channels an even number from 2 on can be sent; got {self.sent}")
+            raise ValueError(
+                f"of {self.channels} channels an even number from 2 on can be sent; got {self.sent}"
+            )
         if min(self.height, self.width) < PATCH or self.height % PATCH or self.width % PATCH:
             raise ValueError(
                 f"an image of {self.height} x {self.width} is not made of patches of {PATCH} x {PATCH}"

@@ -54,7 +54,9 @@ class SwinConfig:
         if self.channels < 2 or self.channels % 2:
             raise ValueError(f"channels are pairs of reals, an even number from 2 on; got {self.channels}")
         if self.sent is not None and (self.sent % 2 or not 2 <= self.sent <= self.channels):
-            raise ValueError(f"of {self.channels} channels an even number from 2 on can be sent; got {self.sent}")
+            raise ValueError(
+                f"of {self.channels} channels an even number from 2 on can be sent; got {self.sent}"
+            )
         if self.mod_layers < 0:
             raise ValueError(f"mod_layers is a number of gates; got {self.mod_layers}")
         if min(self.height, self.width) < self.patch or self.height % self.patch or self.width % self.patch:
@@ -95,9 +97,7 @@ class SwinConfig:
 
 
 CIFAR = SwinConfig()
-SMALL = SwinConfig(
-    (128, 192, 256, 320), (2, 2, 2, 2), (4, 6, 8, 10), 8, channels=96, height=256, width=256
-)
+SMALL = SwinConfig((128, 192, 256, 320), (2, 2, 2, 2), (4, 6, 8, 10), 8, channels=96, height=256, width=256)
 BASE = replace(SMALL, depths=(2, 2, 6, 2))
 LARGE = replace(SMALL, depths=(2, 2, 18, 2))
 """The published sizes: CIFAR-10 at CBR 1/3, and high resolution at CBR 1/16, trained on crops of 256 x 256."""

@@ -140,6 +140,7 @@ def train(
     out: Path | None = None,
     resume: bool = False,
     orders: Words = (),
+    size: str | None = None,
     steps: int | None = None,
     seed: int | None = None,
 ) -> None:
@@ -151,6 +152,7 @@ def train(
         out: folder for log, state and weights. Default: runs/train-<system>.
         resume: continue the run in that folder.
         orders: train only these modulation orders (a specialist); default: all.
+        size: of the system's codecs, such as cifar or hr-base; default: the one that ships.
         steps: another length than the recipe's.
         seed: another seed than the recipe's.
     """
@@ -159,9 +161,9 @@ def train(
     recipe: Recipe = replace(
         chosen.recipe, **{name: value for name, value in changes.items() if value is not None}
     )
-    codec = chosen.build(recipe.seed)
+    codec = chosen.fresh(size, recipe.seed)
     loss, upkeep = chosen.loss(orders), chosen.upkeep(orders)
-    images = data_sets.training_images(data, codec.config.image_size)
+    images = data_sets.training_images(data, codec.config.image_shape[0])
     folder = out or Path("runs") / f"train-{system}"
     try:
         weights = fit(

@@ -38,8 +38,8 @@ class Digital:
     """Fractions such as 1/2; separation also auto: those that the standard has for the modulation."""
     codec: Words = ("jpeg",)
     """separation: source codecs, of jpeg webp avif bpg."""
-    cbr: str = "1/12"
-    """separation: data symbols per source sample."""
+    cbr: str | None = None
+    """Data symbols per source sample: of separation (1/12), and of systems that have several rates (their highest)."""
     on_failure: OnFailure = "grey"
     """separation: what a lost image shows: grey, the mean of all images, or the last one that arrived."""
     header_coderate: str | None = None
@@ -50,11 +50,13 @@ class Digital:
         """What a separation run reads. Errors: ValueError for options of other systems."""
         self._refuse("separation", ("index_map", "code"))
         rate = self.coderate or (("auto",) if modulation is None else ("1/2",))
-        return Separation(self.codec, rate, self.cbr, self.on_failure, self.header_coderate, self.decoding)
+        return Separation(
+            self.codec, rate, self.cbr or "1/12", self.on_failure, self.header_coderate, self.decoding
+        )
 
     def indices(self, system: str) -> IndexCoding:
         """What a learned system reads. Errors: ValueError for options of the separation baseline."""
-        self._refuse(system, ("codec", "cbr", "on_failure", "header_coderate"))
+        self._refuse(system, ("codec", "on_failure", "header_coderate"))
         if len(self.coderate) > 1:
             raise ValueError(f"{system} has one coderate a run; got {', '.join(self.coderate)}")
         return IndexCoding(
@@ -123,10 +125,11 @@ def run(
             "separation has no checkpoint, demaps softly (llr), and sends images whole: leave these options out"
         )
     # Its images are what the codec takes: their own size, or tiles of 32.
-    side = 32 if classical else nnx.eval_shape(lambda: SYSTEMS[system].build(0)).config.image_size
+    side = 32 if classical else nnx.eval_shape(SYSTEMS[system].fresh).config.image_shape[0]
+    any_size = classical or SYSTEMS[system].adapt is not None
     images = data_sets.load(
         data,
-        size=None if tile or whole or classical else side,
+        size=None if tile or whole or any_size else side,
         tile=side if tile else None,
         limit=limit,
         on_bad=on_bad,
@@ -141,8 +144,8 @@ def run(
         modulations = modulation or tuple(name for name in SYSTEMS[system].modulations if name != "auto")
         sweep = simulation.sweep(
             system, images, modulations, channel, snr, checkpoint=checkpoint, realizations=realizations, csi=csi,
-            demap=demap, coding=digital.indices(system), whole=whole, width=width, total_images=total_images,
-            propagation=propagation, generator=generator, seed=seed,
+            demap=demap, coding=digital.indices(system), cbr=digital.cbr, whole=whole, width=width,
+            total_images=total_images, propagation=propagation, generator=generator, seed=seed,
         )  # fmt: skip
     found = run_sweep(sweep, job)
     if found is None:

@@ -35,10 +35,9 @@ def cost(system: System) -> dict[str, object]:
     MACs are half the floating-point operations of convolutions and matrix products, the codeword search among them, counted
     on the traced program; norms and activations are left out as everybody does.
     """
-    codec = nnx.eval_shape(lambda: system.build(0))  # shapes are enough: nothing is drawn or compiled
+    codec = nnx.eval_shape(system.fresh)  # shapes are enough: nothing is drawn or compiled
     graph, state = nnx.split(codec)
-    size = codec.config.image_size
-    image = jax.ShapeDtypeStruct((1, size, size, 3), jnp.float32)
+    image = jax.ShapeDtypeStruct((1, *codec.config.image_shape, 3), jnp.float32)
     row = jax.ShapeDtypeStruct((1,), jnp.int32)
 
     encoder = jax.make_jaxpr(lambda state, *args: system.encode(nnx.merge(graph, state), *args))(

@@ -23,6 +23,7 @@ from semsim.devices import Evaluator, Execution, Work
 from semsim.engine import Job, Progress, Sweep, execute, silent
 from semsim.image_runs import ImageOrder, conventions, data_entry, draws_entry, image_link
 from semsim.link import Csi, Demap, Link
+from semsim.mcs import fraction
 from semsim.names import check_name, parse_range
 from semsim.payload import Ledger
 from semsim.quality import Pictures, Quality, sums_of
@@ -54,6 +55,7 @@ def run(
     csi: Csi = "perfect",
     demap: Demap = "nearest",
     coding: IndexCoding = IndexCoding(),  # noqa: B008 (frozen)
+    cbr: str | None = None,
     whole: bool = False,
     width: float | None = None,
     total_images: float | None = None,
@@ -85,6 +87,7 @@ def run(
         csi=csi,
         demap=demap,
         coding=coding,
+        cbr=cbr,
         whole=whole,
         width=width,
         total_images=total_images,
@@ -110,6 +113,7 @@ def sweep(
     csi: Csi = "perfect",
     demap: Demap = "nearest",
     coding: IndexCoding = IndexCoding(),  # noqa: B008 (frozen)
+    cbr: str | None = None,
     whole: bool = False,
     width: float | None = None,
     total_images: float | None = None,
@@ -129,8 +133,10 @@ def sweep(
     total_images: budget of the sweep; what the points leave of it goes to those with the widest intervals. generator:
     of random bits, one of `channels.GENERATORS`. title: kept in the run's config.
     coding: of systems that send indices, as bits and under a channel code: rows have a `bler` then, of one word for each
-    image and realisation, and `ser` counts wrong indices; each modulation compiles once. whole: images larger than the
-    codec's go as tiles side by side in one transmission, on the system's grid repeated, and count as one.
+    image and realisation, and `ser` counts wrong indices; each modulation compiles once. cbr: payload symbols per source
+    sample, such as 1/6, of systems with several rates; default: all that the codec has. whole: images larger than those of
+    a codec of one size go as tiles side by side in one transmission, on the system's grid repeated, and count as one; other
+    codecs take them as they are.
     Errors: ValueError for unknown names, impossible values and images the codec does not take.
     """
     prepare()
@@ -146,7 +152,7 @@ def sweep(
         )
     stop = Stop("psnr", len(images.images), abs_width=width, total=total_images)
     chosen = SYSTEMS[check_name("system", system, tuple(SYSTEMS))]
-    used = _codec(chosen, codec, checkpoint, images.images, whole)
+    used = _codec(chosen, codec, checkpoint, images.images, whole, cbr)
     if grid is not None and isinstance(used, Tiled):
         raise ValueError("a whole image is sent on the system's own grid, repeated: leave grid out")
     link, items = _points(
@@ -204,6 +210,7 @@ def reconstruct(
     checkpoint: Path | None = None,
     csi: Csi = "perfect",
     coding: IndexCoding = IndexCoding(),  # noqa: B008 (frozen)
+    cbr: str | None = None,
     whole: bool = False,
     propagation: Propagation | None = None,
     seed: int = 0,
@@ -213,7 +220,7 @@ def reconstruct(
     check_seed(seed)
     wanted = (modulation,), (channel,), parse_range("esno_db", [float(esno_db)]), propagation or Propagation()
     chosen = SYSTEMS[check_name("system", system, tuple(SYSTEMS))]
-    used = _codec(chosen, codec, checkpoint, images, whole)
+    used = _codec(chosen, codec, checkpoint, images, whole, cbr)
     link, items = _points(chosen, _grid(chosen, used), csi, "nearest", coding, *wanted)
     ((_, draw, point, plan),) = _labelled(chosen, used, items)
     graph, state = nnx.split(used)
@@ -230,8 +237,10 @@ def reconstruct(
     )
 
 
-def _codec(chosen: System, codec: Any, checkpoint: Path | None, images: np.ndarray, whole: bool) -> Any:
-    """The codec to use, checked against the images it is to carry."""
+def _codec(
+    chosen: System, codec: Any, checkpoint: Path | None, images: np.ndarray, whole: bool, cbr: str | None
+) -> Any:
+    """The codec to use, checked against the images it is to carry, at the rate asked for."""
     if codec is None:
         path = Path(checkpoint) if checkpoint else chosen.checkpoint
         if path is None or not (checkpoint or path.exists()):
@@ -239,8 +248,15 @@ def _codec(chosen: System, codec: Any, checkpoint: Path | None, images: np.ndarr
                 f"no weights of {chosen.name} ship with this version: train them and give their checkpoint"
             )
         codec = chosen.load(path)
-    size, (height, width) = codec.config.image_size, images.shape[1:3]
-    if (height, width) == (size, size):
+    height, width = images.shape[1:3]
+    if chosen.adapt is not None:
+        return chosen.adapt(
+            codec, height=height, width=width, cbr=None if cbr is None else fraction("cbr", cbr)
+        )
+    if cbr is not None:
+        raise ValueError(f"{chosen.name} has one rate: leave cbr out")
+    size = codec.config.image_shape[0]
+    if (height, width) == codec.config.image_shape:
         return codec
     if whole:
         return Tiled(codec, height, width)
@@ -251,9 +267,11 @@ def _codec(chosen: System, codec: Any, checkpoint: Path | None, images: np.ndarr
 
 
 def _grid(chosen: System, codec: Any) -> ResourceGrid:
-    """The system's, repeated for an image of several tiles."""
-    tiles = codec.config.num_tiles if isinstance(codec, Tiled) else 1
-    return chosen.grid if tiles == 1 else phy.repeated(chosen.grid, tiles * chosen.grid.num_data_symbols)
+    """The system's, repeated until it has room for an image."""
+    if isinstance(codec, Tiled):
+        return phy.repeated(chosen.grid, codec.config.num_tiles * chosen.grid.num_data_symbols)
+    symbols = int(chosen.ledger(codec, Link()).payload.channel_uses)
+    return chosen.grid if symbols <= chosen.grid.num_data_symbols else phy.repeated(chosen.grid, symbols)
 
 
 def _ledger(chosen: System, codec: Any, link: Link) -> Ledger:

@@ -20,7 +20,7 @@ from semsim.systems import SYSTEMS
 
 LS = {"csi": "ls", "demap": "app"}
 CONVOLUTIONS = (nnx.Conv, nnx.ConvTranspose)
-CODECS = {name: system.build(0) for name, system in SYSTEMS.items()}
+CODECS = {name: system.fresh() for name, system in SYSTEMS.items()}
 
 
 def some_work(name: str, generator: str) -> Work:

@@ -1,6 +1,6 @@
 """What every system gives the engine, in one record."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -14,6 +14,7 @@ from channels import Fading
 from phy import PilotFilter, ResourceGrid
 from semsim.checkpoint import load_weights, read_metadata
 from semsim.link import Link
+from semsim.names import check_name
 from semsim.payload import Ledger
 from semsim.systems.index_coding import IndexCoding, IndexPlan
 from semsim.train import Loss, Recipe, Upkeep
@@ -69,6 +70,9 @@ class System:
     decode(codec, what was received, row) -> images. transmit(codec, images, key, link, point) -> Delivered. All pure.
     as_bits: its second way onto the air, None for a system that sends no indices.
     loss, upkeep: made for the names of the orders to train. checkpoint: the weights that ship, or None.
+    sizes: configs by name, the first one the default; build(config, seed) has fresh weights. adapt(codec, height=, width=,
+    cbr=): the same weights for other images and another rate, None where a codec has one size, and larger images are
+    tiles.
     """
 
     name: str
@@ -76,7 +80,8 @@ class System:
     grid: ResourceGrid
     recipe: Recipe
     checkpoint: Path | None
-    build: Callable[[int], Any]
+    sizes: Mapping[str, Any]
+    build: Callable[[Any, int], Any]
     load: Callable[[Path], Any]
     encode: Callable[[Any, Array, Array], Array]
     decode: Callable[[Any, Array, Array], Array]
@@ -87,20 +92,36 @@ class System:
     upkeep: Callable[[tuple[str, ...]], Upkeep | None]
     metadata: Callable[[Any], dict[str, object]]
     as_bits: AsBits | None = None
+    adapt: Callable[..., Any] | None = None
+
+    def fresh(self, size: str | None = None, seed: int = 0) -> Any:
+        """A codec of one of `sizes` with fresh weights. Errors: ValueError for another name."""
+        config = self.sizes[
+            check_name(f"size of {self.name}", size or next(iter(self.sizes)), tuple(self.sizes))
+        ]
+        return self.build(config, seed)
 
 
-def load_codec(path: Path, name: str, config_type: type, build: Callable[[Any], Codec]) -> Codec:
+def load_codec(
+    path: Path, name: str, config_type: Callable[..., Any], build: Callable[[Any], Codec]
+) -> Codec:
     """The codec of a checkpoint of the system `name`. Errors: ValueError that names what differs."""
     metadata = read_metadata(path)
     if metadata.get("system") != name:
         raise ValueError(f"{path} is a checkpoint of {metadata.get('system')!r}, not of {name}")
     stored: Any = metadata["config"]
-    settings = {key: tuple(value) if isinstance(value, list) else value for key, value in stored.items()}
     try:
         codec = nnx.eval_shape(
-            lambda: build(config_type(**settings))
+            lambda: build(config_type(**_tuples(stored)))
         )  # drawing weights would take longer than the rest
     except TypeError as error:
         raise ValueError(f"{path} was written for another version of {name}: {error}") from None
     load_weights(path, codec)
     return codec
+
+
+def _tuples(stored: Any) -> Any:
+    """Lists, as JSON has them, into the tuples that configs have."""
+    if isinstance(stored, dict):
+        return {key: _tuples(value) for key, value in stored.items()}
+    return tuple(_tuples(value) for value in stored) if isinstance(stored, list) else stored

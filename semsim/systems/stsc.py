@@ -1,0 +1,79 @@
+"""STSC: a Swin codec of any image size, told the Es/N0, with analogue symbols at many rates or with VQ indices.
+
+K. Zhang, L. Li, Y. Yan, X. Zhang, Lin, R. Li, Zhao, Han, arXiv 2605.12566; its dimensions were not found, so that the
+published sizes are those of SwinJSCC (`models.swin`). stsc: CBR 1/3 and less (the first maps only, which is in the plan
+and costs nothing to tell). stsc-vq: an index for every pair of features, on uJSCC's link at its CBR of 1/12.
+The size that ships, "small", is what two CPU cores can train; "cifar" and the hr sizes are the published ones.
+"""
+
+from dataclasses import replace
+from fractions import Fraction
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from flax import nnx
+
+from models import Indexed, IndexedConfig, Swin, SwinConfig
+from models.swin import BASE, CIFAR, LARGE, MOD_LAYERS, SMALL, SwinDecoder, SwinEncoder
+from semsim.systems.analogue import analogue_system, at_rate, prefix_loss
+from semsim.systems.base import load_codec
+from semsim.systems.per_order import index_system
+from semsim.train import Recipe
+
+WEIGHTS = Path(__file__).parent / "weights"
+OURS = SwinConfig((32, 96), (1, 3), (2, 6), 4, mod_layers=2, linear_path=True)
+
+RECIPE = Recipe(steps=10_000, batch=50, learning_rate=1e-3, warmup=300)
+"""What the shipped weights were trained with."""
+VQ_RECIPE = Recipe(steps=10_000, batch=50, learning_rate=1e-3, warmup=300)
+
+
+def _told(config: SwinConfig) -> SwinConfig:
+    return replace(config, mod_layers=MOD_LAYERS)
+
+
+SIZES = {
+    "small": OURS, "cifar": _told(CIFAR), "hr-small": _told(SMALL), "hr-base": _told(BASE), "hr-large": _told(LARGE),
+}  # fmt: skip
+VQ_SIZES = {
+    "small": IndexedConfig(replace(OURS, channels=8)),
+    "cifar": IndexedConfig(replace(_told(CIFAR), channels=8)),
+    "hr-small": IndexedConfig(_told(SMALL)),
+    "hr-base": IndexedConfig(_told(BASE)),
+    "hr-large": IndexedConfig(_told(LARGE)),
+}
+
+
+def build(config: SwinConfig = OURS, seed: int = 0) -> Swin:
+    """A codec with fresh weights."""
+    return Swin(config, rngs=nnx.Rngs(seed))
+
+
+def build_indexed(config: IndexedConfig = VQ_SIZES["small"], seed: int = 0) -> Indexed:  # noqa: B008 (frozen)
+    """A codec of indices with fresh weights."""
+    rngs = nnx.Rngs(seed)
+    return Indexed(config, SwinEncoder(config.net, rngs=rngs), SwinDecoder(config.net, rngs=rngs), rngs=rngs)
+
+
+def _indexed_config(net: dict[str, Any], **settings: Any) -> IndexedConfig:
+    return IndexedConfig(SwinConfig(**net), **settings)
+
+
+def _resized(
+    codec: Indexed, height: int | None = None, width: int | None = None, cbr: Fraction | None = None
+) -> Indexed:
+    if cbr is not None:
+        raise ValueError("a codec of indices has one rate: leave cbr out")
+    return codec if height is None else codec.adapted(height=height, width=width)
+
+
+SYSTEM = analogue_system(
+    "stsc", SIZES, build, partial(load_codec, name="stsc", config_type=SwinConfig, build=build),
+    RECIPE, WEIGHTS / "stsc.safetensors", prefix_loss(), at_rate,
+)  # fmt: skip
+VQ = index_system(
+    "stsc-vq", VQ_SIZES, build_indexed,
+    partial(load_codec, name="stsc-vq", config_type=_indexed_config, build=build_indexed),
+    VQ_RECIPE, WEIGHTS / "stsc_vq.safetensors", _resized,
+)  # fmt: skip
