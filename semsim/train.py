@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import nnx
+from flax.nnx.filterlib import Filter
 from jaxtyping import Array, Key, UInt8
 
 from semsim.checkpoint import TrainingCheckpoints, save_weights
@@ -44,12 +45,15 @@ def fit(
     out: Path,
     *,
     upkeep: Upkeep | None = None,
+    trainable: Filter = nnx.Param,
     metadata: dict[str, object] | None = None,
     resume: bool = False,
     report: Callable[[dict[str, object]], None] = lambda line: None,
 ) -> Path:
     """Trains `module` in place and returns the weights file `out/weights.safetensors`.
 
+    trainable: which variables are (`techniques.distillation.within` names parts); others get no gradient, no decay, and no
+    other value than the loss gives its statistics.
     `out` also gets `recipe.json`, `log.jsonl` (one line per `log_every` steps; each line goes to `report` too) and
     `state/` for `resume`, which continues the newest saved state with the same recipe to the same end as an uninterrupted
     run. Ctrl-C saves the state after the last whole step and raises KeyboardInterrupt.
@@ -63,7 +67,7 @@ def fit(
         raise ValueError(f"a batch of {recipe.batch} needs at least as many images; got {len(images)}")
     _check_recipe(out, recipe, images, metadata or {}, resume)
     optimiser = recipe.optimiser()
-    graph, params, rest = nnx.split(module, nnx.Param, ...)
+    graph, params, rest = nnx.split(module, trainable, ...)
     state = TrainState(params, rest, optimiser.init(params))
     saved = TrainingCheckpoints(out / "state")
     step = 0
@@ -76,29 +80,20 @@ def fit(
     pool = jnp.asarray(images)
     first, started = step, time.monotonic()
 
+    one_step = gradient_step(graph, optimiser, loss, trainable, recipe.flip)
+
     # The pool is an argument, not a constant of the program. The state is not donated: Ctrl-C may come between the call
     # and the assignment, and must find the old one alive.
     @jax.jit
     def advance(state: TrainState, pool: Array, chosen: Array, key: Key[Array, ""]):
-        key_flip, key_loss = jax.random.split(key)
-        batch = _augment(key_flip, pool[chosen], recipe.flip)
-
-        def objective(params, rest):
-            live = nnx.merge(graph, params, rest, copy=True)
-            value, log = loss(live, batch, key_loss)
-            return value, (nnx.state(live, nnx.Not(nnx.Param)), log)
-
-        (value, (rest, log)), grads = jax.value_and_grad(objective, has_aux=True)(state.params, state.rest)
-        updates, opt_state = optimiser.update(grads, state.opt_state, state.params)
-        params: Any = optax.apply_updates(state.params, updates)
-        return TrainState(params, rest, opt_state), {"loss": value, **log}
+        return one_step(state, pool[chosen], key)
 
     @jax.jit
     def keep_up(state: TrainState, pool: Array, chosen: Array, key: Key[Array, ""]):
         assert upkeep is not None
         live = nnx.merge(graph, state.params, state.rest, copy=True)
         log = upkeep(live, _augment(key, pool[chosen], False), key)
-        _, params, rest = nnx.split(live, nnx.Param, ...)
+        _, params, rest = nnx.split(live, trainable, ...)
         return state._replace(params=params, rest=rest), log
 
     unseen: list[tuple[int, Array]] = []  # losses still on the device: looking at each would wait for it
@@ -152,6 +147,34 @@ def fit(
     finally:
         saved.close()
     return out / "weights.safetensors"
+
+
+def gradient_step(
+    graph: Any, optimiser: optax.GradientTransformation, loss: Loss, trainable: Filter, flip: bool
+) -> Callable[[TrainState, Array, Key[Array, ""]], tuple[TrainState, dict[str, Array]]]:
+    """(state, images uint8, key) -> (state, log) of one step: what every way of training repeats. Pure.
+
+    graph: of `nnx.split(module, trainable, ...)`, whose two states are those of the training state. flip: mirror half of
+    the images.
+    """
+
+    def advance(
+        state: TrainState, images: UInt8[Array, "b h w 3"], key: Key[Array, ""]
+    ) -> tuple[TrainState, dict[str, Array]]:
+        key_flip, key_loss = jax.random.split(key)
+        batch = _augment(key_flip, images, flip)
+
+        def objective(params, rest):
+            live = nnx.merge(graph, params, rest, copy=True)
+            value, log = loss(live, batch, key_loss)
+            return value, (nnx.state(live, nnx.Not(trainable)), log)
+
+        (value, (rest, log)), grads = jax.value_and_grad(objective, has_aux=True)(state.params, state.rest)
+        updates, opt_state = optimiser.update(grads, state.opt_state, state.params)
+        params: Any = optax.apply_updates(state.params, updates)
+        return TrainState(params, rest, opt_state), {"loss": value, **log}
+
+    return advance
 
 
 @jax.jit
