@@ -24,9 +24,9 @@ from semsim.train import Recipe
 WEIGHTS = Path(__file__).parent / "weights"
 OURS = SwinConfig((32, 96), (1, 3), (2, 6), 4, mod_layers=2, linear_path=True)
 
-RECIPE = Recipe(steps=10_000, batch=50, learning_rate=1e-3, warmup=300)
+RECIPE = Recipe(steps=10_000, batch=50, learning_rate=3e-3, warmup=300)
 """What the shipped weights were trained with."""
-VQ_RECIPE = Recipe(steps=10_000, batch=50, learning_rate=1e-3, warmup=300)
+VQ_RECIPE = Recipe(steps=10_000, batch=50, learning_rate=3e-3, warmup=300)
 
 
 def _told(config: SwinConfig) -> SwinConfig:

@@ -321,7 +321,7 @@ def _is_light(path: tuple[Any, ...], light: tuple[str, ...]) -> bool:
 
 
 def _quantised(change: Any, bits: int, key: Array, deliver: Deliver | None) -> Any:
-    """Every client's changes as whole numbers of `bits` bits times the largest of each array, as the server receives them."""
+    """Every client's changes as numbers of `bits` bits times the largest of each array, as the server receives them."""
     top = 2 ** (bits - 1) - 1
 
     def coded(leaf: Array) -> tuple[Array, Array]:
