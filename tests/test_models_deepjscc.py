@@ -65,7 +65,7 @@ def test_symbols_carry_no_scale() -> None:
     expected = encode(codec(), images())
     for factor in (0.5, 3.0):
         scaled = nnx.merge(graph, state, copy=True)
-        scaled.convs[-1].kernel[...] *= factor
+        scaled.encoder.convs[-1].kernel[...] *= factor
         np.testing.assert_allclose(encode(scaled, images()), expected, atol=1e-5)
 
 
@@ -93,7 +93,7 @@ def test_layers_mirror_each_other() -> None:
 
     @jax.jit
     def products(codec: DeepJSCC, x: jax.Array, y: jax.Array) -> tuple[jax.Array, jax.Array]:
-        conv, deconv = codec.convs[1], codec.deconvs[-2]
+        conv, deconv = codec.encoder.convs[1], codec.decoder.deconvs[-2]
         deconv.kernel[...] = jnp.flip(conv.kernel[...], axis=(0, 1)).transpose(0, 1, 3, 2)
         return jnp.vdot(y, conv(x)), jnp.vdot(deconv(y), x)  # fresh biases are zero
 
@@ -133,7 +133,7 @@ def test_no_gradient_along_the_scale() -> None:
     def gradient(params):
         return jnp.sum(jnp.abs(nnx.merge(graph, params, copy=True).encode(images()) - target) ** 2)
 
-    path = ("convs", 4, "kernel")
+    path = ("encoder", "convs", 4, "kernel")
     pull, kernel = (dict(nnx.to_flat_state(state))[path][...] for state in (gradient(params), params))
     cosine = jnp.vdot(pull, kernel) / (jnp.linalg.norm(pull.ravel()) * jnp.linalg.norm(kernel.ravel()))
     assert abs(float(cosine)) < 1e-5
