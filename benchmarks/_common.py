@@ -79,7 +79,7 @@ def psnr_per_image(
     decoding only are paired. labels: batch number -> index -> label, a row for each order [5, 256]; natural by default.
     """
     graph, state = nnx.split(codec)
-    point = Point(jnp.int32(ujscc.order(modulation)), fading, jnp.float32(phy.esnodb2no(esno_db)))
+    point = Point(jnp.int32(ujscc.SYSTEM.order(modulation)), fading, jnp.float32(phy.esnodb2no(esno_db)))
     draw = draw_id(channel_identity(channel, semsim.Propagation()), esno_db)
     size = batch_size(len(images.images))
     found = []

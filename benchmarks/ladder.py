@@ -85,7 +85,7 @@ def _largest_fall(rows: list[dict], name: str) -> dict[str, float]:
     """The steepest fall of mean PSNR per dB of SNR lost, inside the order's own interval; auto: over the whole sweep."""
     low, high = EDGES_DB[0], EDGES_DB[-1]
     if name != "auto":
-        low, high = EDGES_DB[ujscc.order(name)], EDGES_DB[ujscc.order(name) + 1]
+        low, high = EDGES_DB[ujscc.SYSTEM.order(name)], EDGES_DB[ujscc.SYSTEM.order(name) + 1]
     mine = [
         row
         for row in rows

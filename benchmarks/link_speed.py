@@ -55,7 +55,7 @@ def main() -> None:
     wanted = simulation.sweep("ujscc", images, MODULATION, "tdl-a", [12.0])
     over_air = wanted.jobs[0].work
     measure("uJSCC over TDL-A on OFDM", "images/s", 1, given.image_batches, over_air)
-    alone = over_air._replace(kernel=Codec(over_air.kernel.graph, ujscc.order(MODULATION)))
+    alone = over_air._replace(kernel=Codec(over_air.kernel.graph, ujscc.SYSTEM.order(MODULATION)))
     measure("uJSCC, encoder and decoder alone", "images/s", 1, given.image_batches, alone)
 
 

@@ -54,7 +54,7 @@ def main() -> None:
     faded = fadings([given.channel])[given.channel]
     results, lines = [], []
     for name, path in paths.items():
-        specialist, order = ujscc.load(path), ujscc.order(name)
+        specialist, order = ujscc.load(path), ujscc.SYSTEM.order(name)
         steps = {"universal": _steps(given.universal), "specialist": _steps(path)}
         low, high = EDGES_DB[order : order + 2]
         for esno_db in (low, (low + high) / 2, high):

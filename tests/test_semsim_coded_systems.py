@@ -23,7 +23,7 @@ from semsim.runs import load_run, shared_trials
 from semsim.scenario import Propagation, grid_fading
 from semsim.simulation import reconstruct, run
 from semsim.stats import FOUR_SIGMA, proportion_interval
-from semsim.systems import SYSTEMS, Point, ujscc
+from semsim.systems import SYSTEMS, Point, per_order, ujscc
 from semsim.systems.index_coding import IndexCoding, bit_confusion, index_plan, send_as_bits
 
 KEY = jax.random.key(9)
@@ -190,7 +190,7 @@ def test_a_coded_word_meets_the_fades_and_the_noise_of_a_point_map(monkeypatch):
     def stopped(key, link, symbols, gain, noise_var, **options):
         raise Sent(jax.random.key_data(key), jnp.asarray(symbols.shape), gain, noise_var)
 
-    monkeypatch.setattr(ujscc, "carry", stopped)
+    monkeypatch.setattr(per_order, "carry", stopped)
     monkeypatch.setattr(coding, "carry", stopped)
     plan = index_plan(ujscc.ORDERS, "qam256", HALF)
 

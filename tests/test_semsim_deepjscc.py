@@ -42,14 +42,16 @@ def test_without_noise_the_link_hands_the_decoder_what_the_encoder_made():
     fading = channels.grid_rayleigh(**axes(ujscc.GRID))
     point = Point(jnp.int32(0), fading, jnp.float32(1e-10))
     graph, state = nnx.split(codec)
-    deliver = jax.jit(lambda s: SYSTEMS["deepjscc"].transmit(nnx.merge(graph, s), IMAGES, KEY, Link(ujscc.GRID), point))
+    deliver = jax.jit(
+        lambda s: SYSTEMS["deepjscc"].transmit(nnx.merge(graph, s), IMAGES, KEY, Link(ujscc.GRID), point)
+    )
     delivered = deliver(state)
     np.testing.assert_allclose(delivered.images, codec.decode(codec.encode(IMAGES)), atol=2e-4)
     assert delivered.symbol_errors is None
 
 
 def test_a_digital_modulation_is_refused():
-    with pytest.raises(ValueError, match="unknown modulation of an analogue system 'qam16'. Choices: analogue"):
+    with pytest.raises(ValueError, match="unknown modulation of deepjscc 'qam16'. Choices: analogue"):
         SYSTEMS["deepjscc"].order("qam16")
 
 

@@ -14,7 +14,7 @@ from models import UJSCCConfig
 from phy.index_map import random
 from semsim.link import Link
 from semsim.stats import FOUR_SIGMA, proportion_interval
-from semsim.systems import Point, ujscc
+from semsim.systems import Point, per_order, ujscc
 
 KEY = jax.random.key(5)
 CONFIG = UJSCCConfig(width=8, encoder_blocks=1, decoder_blocks=1)
@@ -54,7 +54,7 @@ def test_symbol_errors_at_the_edges_of_the_intervals(order, esno_db, ser):
     def errors(key):
         gain = jnp.ones((400, 6, 64), jnp.complex64)
         return jnp.sum(
-            ujscc.send_labels(key, LINK, labels, modulation, gain, phy.esnodb2no(esno_db)) != labels
+            per_order.send_labels(key, LINK, labels, modulation, gain, phy.esnodb2no(esno_db)) != labels
         )
 
     interval = proportion_interval(int(errors(KEY)), labels.size, FOUR_SIGMA)
@@ -118,7 +118,7 @@ def test_the_decoder_knows_the_source_only_through_what_was_received(monkeypatch
 
     free = jax.jit(output)
     assert float(jnp.max(jnp.abs(free(IMAGES[:4]) - free(IMAGES[4:8])))) > 1e-3
-    monkeypatch.setattr(ujscc, "carry", lambda *arguments, **named: held)
+    monkeypatch.setattr(per_order, "carry", lambda *arguments, **named: held)
     fixed = jax.jit(lambda images: (output(images), slope(images)))
     first, second = fixed(IMAGES[:4]), fixed(IMAGES[4:8])
     np.testing.assert_array_equal(first[0], second[0])
@@ -157,6 +157,6 @@ def test_training_reaches_encoder_codebook_and_decoder_and_only_the_orders_asked
 
 def test_unknown_orders_are_refused():
     with pytest.raises(ValueError, match=r"unknown modulation of ujscc 'psk8'.*Choices: bpsk, qpsk, .*auto"):
-        ujscc.order("psk8")
+        ujscc.SYSTEM.order("psk8")
     with pytest.raises(ValueError, match="unknown modulation to train 'auto'"):
         ujscc.SYSTEM.loss(("auto",))

@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -121,9 +122,9 @@ def at_rate(
     return codec.adapted(**changes)
 
 
-def order(modulation: str) -> int:
+def order(modulation: str, system: str) -> int:
     """Always 0. Errors: ValueError for a digital modulation."""
-    check_name("modulation of an analogue system", modulation, MODULATIONS)
+    check_name(f"modulation of {system}", modulation, MODULATIONS)
     return 0
 
 
@@ -150,14 +151,14 @@ def analogue_system(
         grid=GRID,
         recipe=recipe,
         checkpoint=checkpoint,
-        sizes=sizes,
+        sizes=tuple(sizes.items()),
         build=build,
         load=load,
         encode=lambda codec, images, row: codec.encode(images),
         decode=lambda codec, received, row: codec.decode(received),
         transmit=transmit,
         ledger=ledger,
-        order=order,
+        order=partial(order, system=name),
         loss=losses,
         upkeep=lambda names: None,
         metadata=lambda codec: {"system": name, "config": asdict(codec.config)},

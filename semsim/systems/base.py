@@ -1,6 +1,6 @@
 """What every system gives the engine, in one record."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -70,7 +70,7 @@ class System:
     decode(codec, what was received, row) -> images. transmit(codec, images, key, link, point) -> Delivered. All pure.
     as_bits: its second way onto the air, None for a system that sends no indices.
     loss, upkeep: made for the names of the orders to train. checkpoint: the weights that ship, or None.
-    sizes: configs by name, the first one the default; build(config, seed) has fresh weights. adapt(codec, height=, width=,
+    sizes: names and configs, the first one the default; build(config, seed) has fresh weights. adapt(codec, height=, width=,
     cbr=): the same weights for other images and another rate, None where a codec has one size, and larger images are
     tiles.
     """
@@ -80,7 +80,7 @@ class System:
     grid: ResourceGrid
     recipe: Recipe
     checkpoint: Path | None
-    sizes: Mapping[str, Any]
+    sizes: tuple[tuple[str, Any], ...]
     build: Callable[[Any, int], Any]
     load: Callable[[Path], Any]
     encode: Callable[[Any, Array, Array], Array]
@@ -96,9 +96,8 @@ class System:
 
     def fresh(self, size: str | None = None, seed: int = 0) -> Any:
         """A codec of one of `sizes` with fresh weights. Errors: ValueError for another name."""
-        config = self.sizes[
-            check_name(f"size of {self.name}", size or next(iter(self.sizes)), tuple(self.sizes))
-        ]
+        sizes = dict(self.sizes)
+        config = sizes[check_name(f"size of {self.name}", size or self.sizes[0][0], tuple(sizes))]
         return self.build(config, seed)
 
 

@@ -208,9 +208,9 @@ def _through_noise(
     return send_labels(key_noise, Link(), indices, modulation, gain, noise_var)
 
 
-def order(modulation: str) -> int:
+def order(modulation: str, system: str) -> int:
     """Row of a modulation name; AUTO for "auto". Errors: ValueError for another name."""
-    check_name("modulation of a codec of indices", modulation, (*ORDERS, "auto"))
+    check_name(f"modulation of {system}", modulation, (*ORDERS, "auto"))
     return AUTO if modulation == "auto" else ORDERS.index(modulation)
 
 
@@ -255,14 +255,14 @@ def index_system(
         grid=GRID,
         recipe=recipe,
         checkpoint=checkpoint,
-        sizes=sizes,
+        sizes=tuple(sizes.items()),
         build=build,
         load=load,
         encode=lambda codec, images, row: codec.encode(images, row),
         decode=lambda codec, received, row: codec.decode(received, row),
         transmit=transmit,
         ledger=ledger,
-        order=order,
+        order=partial(order, system=name),
         loss=lambda names: loss(rows_of(names)),
         upkeep=lambda names: upkeep(rows_of(names)),
         metadata=lambda codec: {"system": name, "orders": list(ORDERS), "config": asdict(codec.config)},

@@ -24,7 +24,6 @@ from semsim.systems.per_order import index_system as index_system
 from semsim.systems.per_order import ledger as ledger
 from semsim.systems.per_order import loss as loss
 from semsim.systems.per_order import natural_labels as natural_labels
-from semsim.systems.per_order import order as order
 from semsim.systems.per_order import snr_interval as snr_interval
 from semsim.systems.per_order import transmit as transmit
 from semsim.systems.per_order import transmit_bits as transmit_bits
