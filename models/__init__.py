@@ -2,6 +2,8 @@
 
 from models.analogue import Analogue as Analogue
 from models.analogue import first_maps as first_maps
+from models.broadcast import Broadcast as Broadcast
+from models.broadcast import BroadcastConfig as BroadcastConfig
 from models.deepjscc import DeepJSCC as DeepJSCC
 from models.deepjscc import DeepJSCCConfig as DeepJSCCConfig
 from models.indexed import Indexed as Indexed

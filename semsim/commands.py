@@ -27,7 +27,8 @@ from semsim.scenario import Propagation, textbook_row
 from semsim.sweep import DEFAULT_GENERATOR
 from semsim.systems import SYSTEMS
 from semsim.terminal import console, dumps, plain, progress_bar, say_if_interrupted, show, show_comparison
-from semsim.train import Recipe, fit
+from semsim.train import Recipe
+from semsim.train_system import train_system
 
 Code = Annotated[Coding, tyro.conf.arg(name="")]
 """Options of the channel code without a prefix: --code, --k, ..."""
@@ -141,6 +142,7 @@ def train(
     resume: bool = False,
     orders: Words = (),
     size: str | None = None,
+    method: str | None = None,
     steps: int | None = None,
     seed: int | None = None,
 ) -> None:
@@ -153,6 +155,7 @@ def train(
         resume: continue the run in that folder.
         orders: train only these modulation orders (a specialist); default: all.
         size: of the system's codecs, such as cifar or hr-base; default: the one that ships.
+        method: of frenca: frenca transfer distil plain iterative.
         steps: another length than the recipe's.
         seed: another seed than the recipe's.
     """
@@ -161,14 +164,11 @@ def train(
     recipe: Recipe = replace(
         chosen.recipe, **{name: value for name, value in changes.items() if value is not None}
     )
-    codec = chosen.fresh(size, recipe.seed)
-    loss, upkeep = chosen.loss(orders), chosen.upkeep(orders)
-    images = data_sets.training_images(data, codec.config.image_shape[0])
     folder = out or Path("runs") / f"train-{system}"
     try:
-        weights = fit(
-            codec, images, recipe, loss, folder, upkeep=upkeep, resume=resume,
-            metadata={**chosen.metadata(codec), "trained": list(orders)}, report=lambda line: console.print(line),
+        weights = train_system(
+            chosen, data, recipe, folder, size=size, method=method, orders=orders, resume=resume,
+            report=lambda line: console.print(line),
         )  # fmt: skip
     except KeyboardInterrupt:
         console.print(f"Stopped; continue with: semsim train {system} --out {folder} --resume")

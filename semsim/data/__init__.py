@@ -13,4 +13,5 @@ from semsim.data.images import from_array as from_array
 from semsim.data.images import load as load
 from semsim.data.training import CIFAR_VALIDATION as CIFAR_VALIDATION
 from semsim.data.training import training_images as training_images
+from semsim.data.training import training_labels as training_labels
 from semsim.data.training import validation_images as validation_images

@@ -3,6 +3,7 @@
 import numpy as np
 from jaxtyping import UInt8
 
+from semsim.data import cifar, fetch
 from semsim.data.images import load
 
 CIFAR_VALIDATION = 1000
@@ -19,3 +20,11 @@ def training_images(name_or_path: str, size: int) -> UInt8[np.ndarray, "n size s
 def validation_images(size: int) -> UInt8[np.ndarray, "n size size 3"]:
     """The CIFAR-10 training images that `training_images` leaves out. Errors: as `load`."""
     return load("cifar10-train", size=size).images[-CIFAR_VALIDATION:]
+
+
+def training_labels(name_or_path: str) -> UInt8[np.ndarray, " n"]:
+    """Labels of `training_images`. Errors: ValueError for a set that has none, and as `load`."""
+    if name_or_path != "cifar10":
+        raise ValueError(f"{name_or_path} has no labels to split by: take another split, or cifar10")
+    load("cifar10-train", limit=1)  # which says what to do where the set is not here
+    return cifar.read(fetch.cached("cifar10"), "train").labels[:-CIFAR_VALIDATION]

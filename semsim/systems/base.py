@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, TypeVar
 import jax
 import numpy as np
 from flax import nnx
+from flax.nnx.filterlib import Filter
 from jaxtyping import Array
 
 from channels import Fading
@@ -63,6 +64,21 @@ class AsBits:
 
 
 @dataclass(frozen=True)
+class Stage:
+    """One part of a training in several parts.
+
+    loss: of the whole module. trainable: what moves meanwhile (`techniques.distillation.within`). share: of the recipe's
+    steps. prepare: changes the module before the stage begins, and returns the names of what it changed.
+    """
+
+    name: str
+    loss: Loss
+    share: float
+    trainable: Filter = nnx.Param
+    prepare: Callable[[Any], tuple[str, ...]] | None = None
+
+
+@dataclass(frozen=True)
 class System:
     """A system of the survey: which net, which payload, which loss, which recipe.
 
@@ -73,6 +89,7 @@ class System:
     sizes: names and configs, the first one the default; build(config, seed) has fresh weights. adapt(codec, height=, width=,
     cbr=): the same weights for other images and another rate, None where a codec has one size, and larger images are
     tiles.
+    methods: ways of training in stages, by name, the first one the default; empty: one stage with `loss`.
     """
 
     name: str
@@ -93,6 +110,17 @@ class System:
     metadata: Callable[[Any], dict[str, object]]
     as_bits: AsBits | None = None
     adapt: Callable[..., Any] | None = None
+    methods: tuple[tuple[str, tuple[Stage, ...]], ...] = ()
+
+    def stages(self, method: str | None, orders: tuple[str, ...] = ()) -> tuple[Stage, ...]:
+        """How it is trained. Errors: ValueError for a method that it does not have, and for unknown orders."""
+        if not self.methods:
+            if method is not None:
+                raise ValueError(f"{self.name} has one way of training: leave method out")
+            return (Stage("", self.loss(orders), 1.0),)
+        self.loss(orders)
+        found = dict(self.methods)
+        return found[check_name(f"method of {self.name}", method or self.methods[0][0], tuple(found))]
 
     def fresh(self, size: str | None = None, seed: int = 0) -> Any:
         """A codec of one of `sizes` with fresh weights. Errors: ValueError for another name."""
