@@ -10,6 +10,7 @@ from phy import ResourceGrid
 from semsim import data as data_sets
 from semsim import demo as demo_job
 from semsim import error_rates, plot
+from semsim import federated as federation
 from semsim import record as recorder
 from semsim.antennas import Antennas
 from semsim.backend import join
@@ -26,7 +27,16 @@ from semsim.runs import load_run
 from semsim.scenario import Propagation, textbook_row
 from semsim.sweep import DEFAULT_GENERATOR
 from semsim.systems import SYSTEMS
-from semsim.terminal import console, dumps, plain, progress_bar, say_if_interrupted, show, show_comparison
+from semsim.terminal import (
+    console,
+    dumps,
+    plain,
+    progress_bar,
+    say_if_interrupted,
+    show,
+    show_comparison,
+    show_table,
+)
 from semsim.train import Recipe
 from semsim.train_system import train_system
 
@@ -145,6 +155,7 @@ def train(
     method: str | None = None,
     steps: int | None = None,
     seed: int | None = None,
+    federated: federation.Options = federation.FederatedOptions(),  # noqa: B008 (frozen)
 ) -> None:
     """Train a system by its recipe; the last 1,000 training images of CIFAR-10 are left out for validation.
 
@@ -165,6 +176,16 @@ def train(
         chosen.recipe, **{name: value for name, value in changes.items() if value is not None}
     )
     folder = out or Path("runs") / f"train-{system}"
+    if system == "fssc":
+        if resume or orders or method or steps:
+            raise ValueError("fssc is trained by rounds: leave resume, orders, method and steps out")
+        rows = federation.train_fssc(
+            federated, data, folder, size=size, seed=seed or 0, report=lambda line: console.print(line)
+        )
+        show_table([row._asdict() for row in rows])
+        return
+    if federated != federation.FederatedOptions():
+        raise ValueError(f"{system} is not federated: leave the options of fssc out")
     try:
         weights = train_system(
             chosen, data, recipe, folder, size=size, method=method, orders=orders, resume=resume,

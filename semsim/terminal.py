@@ -43,6 +43,14 @@ def show(rows: Sequence[Mapping], as_json: bool, columns: tuple[str, ...]) -> No
     _print(table)
 
 
+def show_table(rows: Sequence[Mapping]) -> None:
+    """Rows of the same columns as they are."""
+    table = Table(*rows[0])
+    for row in rows:
+        table.add_row(*(plain(value) for value in row.values()))
+    _print(table)
+
+
 def say_if_interrupted(found: Run) -> None:
     """After Ctrl-C says what is kept and ends with status 130."""
     if found.interrupted:

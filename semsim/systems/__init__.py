@@ -1,6 +1,6 @@
 """The systems of the survey, one file each. `SYSTEMS` is what the command line and the engine know by name."""
 
-from semsim.systems import deepjscc, frenca, stsc, ujscc
+from semsim.systems import deepjscc, frenca, fssc, stsc, ujscc
 from semsim.systems.base import Delivered as Delivered
 from semsim.systems.base import Point as Point
 from semsim.systems.base import System as System
@@ -14,6 +14,7 @@ SYSTEMS: dict[str, System] = {
         deepjscc.VQ,
         stsc.SYSTEM,
         stsc.VQ,
+        fssc.SYSTEM,
         frenca.SYSTEM,
     )
 }
