@@ -165,15 +165,14 @@ def train_fssc(
     snr = parse_range("test_esno_db", options.test_esno_db)
     held_out = data_sets.validation_images(codec.config.image_shape[0])
     evaluate = scorer(held_out, snr)
+    alone = replace(plan, aggregate="none", bits=32, heavy_every=1, light=())
     trainings = [("federated", plan, clients)]
     if "local" in options.against:
         trainings.append(
             ("local", replace(plan, aggregate="none", bits=32, heavy_every=1, light=()), clients)
         )
     if "centralised" in options.against:
-        trainings.append(
-            ("centralised", replace(plan, bits=32, heavy_every=1, light=()), centralised(clients, seed))
-        )
+        trainings.append(("centralised", alone, centralised(clients, seed)))
     rows, common = [], codec
     for name, how, who in trainings:
         module = nnx.clone(codec)
