@@ -1,7 +1,7 @@
 """Flax NNX networks. They know tensors and rows, not radio. Import from here."""
 
 from models.analogue import Analogue as Analogue
-from models.analogue import first_maps as first_maps
+from models.analogue import some_maps as some_maps
 from models.broadcast import Broadcast as Broadcast
 from models.broadcast import BroadcastConfig as BroadcastConfig
 from models.deepjscc import DeepJSCC as DeepJSCC

@@ -3,13 +3,14 @@
     image -> encoder -> maps of features -> pairs of maps -> the first `sent` of them -> unit energy -> complex symbols
     received symbols -> pairs of maps, silent ones zero -> decoder -> image
 
-A codec that was trained with prefixes of its maps serves every rate: how many are sent is a setting of the link, so that
-nothing has to tell the receiver.
+A codec that was trained with some of its maps silent serves every rate. Which ones speak is in the plan: the first ones; or
+it follows from the image: those of most energy, and then the receiver has to be told which, at a price.
 """
 
 from dataclasses import replace
 from typing import Any, Protocol, Self
 
+import jax
 import jax.numpy as jnp
 from flax import nnx
 from jax import lax
@@ -19,12 +20,14 @@ SILENCE = (
     1e-24  # mean |z|^2 below which a latent counts as zero: far under any trained one, far over underflow
 )
 
+EXACT = lax.Precision.HIGHEST  # moves symbols, which an accelerator would round otherwise
+
 
 class AnalogueConfig(Protocol):
     """What the structure of an analogue codec says of its symbols; a frozen dataclass.
 
     image_shape: height and width. grid: positions of a map. maps: complex maps that there are. sent_maps: how many of
-    them are sent, the first ones. num_symbols: complex symbols of an image.
+    them are sent. choice: which: "first", or those of most "energy" in each image. num_symbols: complex symbols of an image.
     """
 
     @property
@@ -35,6 +38,8 @@ class AnalogueConfig(Protocol):
     def maps(self) -> int: ...
     @property
     def sent_maps(self) -> int: ...
+    @property
+    def choice(self) -> str: ...
     @property
     def num_symbols(self) -> int: ...
 
@@ -56,21 +61,52 @@ class Analogue(nnx.Module):
         self, image: Float[Array, "b h w 3"], esno_db: Float[Array, " b"] | float = 0.0
     ) -> Complex[Array, "b n"]:
         """Image in [0, 1] -> `config.num_symbols` symbols of unit mean energy. Errors: ValueError for another image size."""
-        maps = self.maps(image, esno_db)[..., : self.config.sent_maps]
-        return unit_energy(maps.reshape(len(image), -1))
+        maps = self.maps(image, esno_db)
+        return self.symbols(maps, self.chosen(maps))
 
     def decode(
-        self, symbols: Complex[Array, "b n"], esno_db: Float[Array, " b"] | float = 0.0
+        self,
+        symbols: Complex[Array, "b n"],
+        esno_db: Float[Array, " b"] | float = 0.0,
+        chosen: Int[Array, "b m"] | None = None,
     ) -> Float[Array, "b h w 3"]:
-        """Equalised symbols -> image. Errors: ValueError for another number of symbols."""
+        """Equalised symbols -> image. chosen: which maps they are; None: the first ones.
+
+        Errors: ValueError for another number of symbols, and where the choice follows from the image and is not given.
+        """
         config = self.config
         if symbols.shape[-1] != config.num_symbols:
             raise ValueError(
                 f"this codec takes {config.num_symbols} symbols an image; got {symbols.shape[-1]}"
             )
+        if chosen is None and config.choice != "first":
+            raise ValueError("which maps were sent follows from the image: give the choice")
         maps = symbols.reshape(len(symbols), *config.grid, config.sent_maps)
-        silent = config.maps - config.sent_maps
-        return self.picture(jnp.pad(maps, ((0, 0), (0, 0), (0, 0), (0, silent))), esno_db)
+        if chosen is None:
+            silent = config.maps - config.sent_maps
+            return self.picture(jnp.pad(maps, ((0, 0), (0, 0), (0, 0), (0, silent))), esno_db)
+        place = jax.nn.one_hot(chosen, config.maps, dtype=maps.real.dtype)  # [b, m, maps]
+        spread = (
+            jnp.einsum("brsm,bmk->brsk", part, place, precision=EXACT) for part in (maps.real, maps.imag)
+        )
+        return self.picture(lax.complex(*spread), esno_db)
+
+    def chosen(self, maps: Complex[Array, "b r s m"]) -> Int[Array, "b n"] | None:
+        """Which maps of each image are sent, in rising order; None where the plan says it."""
+        config = self.config
+        if config.choice == "first":
+            return None
+        return jnp.sort(jax.lax.top_k(_energies(maps), config.sent_maps)[1], axis=-1)
+
+    def symbols(
+        self, maps: Complex[Array, "b r s m"], chosen: Int[Array, "b n"] | None
+    ) -> Complex[Array, "b n"]:
+        """What is sent of all maps."""
+        if chosen is None:
+            sent = maps[..., : self.config.sent_maps]
+        else:
+            sent = jnp.take_along_axis(maps, chosen[:, None, None, :], axis=-1)
+        return unit_energy(sent.reshape(len(maps), -1))
 
     def maps(
         self, image: Float[Array, "b h w 3"], esno_db: Float[Array, " b"] | float = 0.0
@@ -94,17 +130,24 @@ class Analogue(nnx.Module):
         return other
 
 
-def first_maps(
-    maps: Complex[Array, "b r s m"], sent: Int[Array, " b"]
+def some_maps(
+    maps: Complex[Array, "b r s m"], sent: Int[Array, " b"], choice: str = "first"
 ) -> tuple[Complex[Array, "b r s m"], Float[Array, "b 1 1 m"]]:
-    """The first `sent` maps of each image at unit mean energy of what is sent, the others silent; and who speaks.
+    """`sent` maps of each image at unit mean energy of what is sent, the others silent; and which ones speak.
 
     What `encode` does at a rate of its own, at a rate that is data: training sees all rates in one program.
     """
     total = maps.shape[-1]
-    speaks = (jnp.arange(total)[None] < sent[:, None])[:, None, None, :].astype(maps.real.dtype)
+    rank = jnp.arange(total)[None]
+    if choice != "first":
+        rank = jnp.argsort(jnp.argsort(-_energies(maps), axis=-1), axis=-1)
+    speaks = (rank < sent[:, None])[:, None, None, :].astype(maps.real.dtype)
     unit = unit_energy((maps * speaks).reshape(len(maps), -1)).reshape(maps.shape)
     return unit * speaks * jnp.sqrt(sent / total).astype(maps.real.dtype)[:, None, None, None], speaks
+
+
+def _energies(maps: Complex[Array, "b r s m"]) -> Float[Array, "b m"]:
+    return jnp.sum(maps.real**2 + maps.imag**2, axis=(1, 2))
 
 
 def unit_energy(z: Complex[Array, "b n"]) -> Complex[Array, "b n"]:

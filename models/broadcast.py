@@ -24,6 +24,8 @@ class BroadcastConfig:
     def __post_init__(self) -> None:
         if not self.depths:
             raise ValueError("a broadcast has at least one user")
+        if self.encoder.choice != "first":
+            raise ValueError("a broadcast sends the first maps, for all users")
         for number in range(len(self.depths)):
             self.of_user(number)
 
@@ -34,6 +36,18 @@ class BroadcastConfig:
     def image_shape(self) -> tuple[int, int]:
         """Height and width of an image."""
         return self.encoder.image_shape
+
+    @property
+    def maps(self) -> int:
+        return self.encoder.maps
+
+    @property
+    def sent_maps(self) -> int:
+        return self.encoder.sent_maps
+
+    @property
+    def choice(self) -> str:
+        return self.encoder.choice
 
     @property
     def num_symbols(self) -> int:

@@ -52,6 +52,10 @@ class DeepJSCCConfig:
         return self.channels
 
     @property
+    def choice(self) -> str:
+        return "first"
+
+    @property
     def num_symbols(self) -> int:
         return self.channels * self.grid[0] * self.grid[1]
 

@@ -9,6 +9,7 @@ the rest is ours, with a linear path from pixels to features and back, as our uJ
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 import jax.numpy as jnp
 from flax import nnx
@@ -24,8 +25,11 @@ SNR_SCALE = 10.0
 
 @dataclass(frozen=True)
 class ResidualConfig:
-    """Structure of the codec. channels: reals made of a patch of 4 x 4, an even number; sent: how many of them are sent,
-    None for all: the bandwidth ratio is sent / 96. size: channels of the blocks. height, width: of the images.
+    """Structure of the codec.
+
+    channels: reals made of a patch of 4 x 4, an even number; sent: how many of them are sent, None for all; choice: which
+    pairs: the first ones, or those of most energy in each image. The bandwidth ratio is sent / 96. size: channels of the
+    blocks. height, width: of the images.
     Errors: ValueError for numbers that make no codec.
     """
 
@@ -33,6 +37,7 @@ class ResidualConfig:
     blocks: int = 2
     channels: int = 32
     sent: int | None = None
+    choice: Literal["first", "energy"] = "first"
     height: int = 32
     width: int = 32
 
@@ -45,6 +50,8 @@ class ResidualConfig:
             raise ValueError(
                 f"of {self.channels} channels an even number from 2 on can be sent; got {self.sent}"
             )
+        if self.choice not in ("first", "energy"):
+            raise ValueError(f"maps are chosen as the first ones or by energy; got {self.choice!r}")
         if min(self.height, self.width) < PATCH or self.height % PATCH or self.width % PATCH:
             raise ValueError(
                 f"an image of {self.height} x {self.width} is not made of patches of {PATCH} x {PATCH}"

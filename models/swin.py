@@ -10,6 +10,7 @@ beside the symbols.
 """
 
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import jax.numpy as jnp
 from flax import nnx
@@ -26,7 +27,8 @@ class SwinConfig:
     """Structure of the codec.
 
     widths, depths, heads: of the encoder's stages; the decoder mirrors them. window: side, in tokens. channels: reals
-    made of a token of the last stage, an even number; sent: how many of them are sent, None for all. mod_layers: gates of
+    made of a token of the last stage, an even number; sent: how many of them are sent, None for all;
+    choice: which pairs: the first ones, or those of most energy in each image. mod_layers: gates of
     the ModNet on each side, which is told the Es/N0; 0 for none. linear_path: maps from pixels to features and back that
     run beside the nets, which learn what these lack; not in the published codec. height, width: of the images; weights do
     not depend on them.
@@ -41,6 +43,7 @@ class SwinConfig:
     mlp_ratio: int = 4
     channels: int = 32
     sent: int | None = None
+    choice: Literal["first", "energy"] = "first"
     mod_layers: int = 0
     linear_path: bool = False
     height: int = 32
@@ -57,6 +60,8 @@ class SwinConfig:
             raise ValueError(
                 f"of {self.channels} channels an even number from 2 on can be sent; got {self.sent}"
             )
+        if self.choice not in ("first", "energy"):
+            raise ValueError(f"maps are chosen as the first ones or by energy; got {self.choice!r}")
         if self.mod_layers < 0:
             raise ValueError(f"mod_layers is a number of gates; got {self.mod_layers}")
         if min(self.height, self.width) < self.patch or self.height % self.patch or self.width % self.patch:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from models import Swin, SwinConfig, first_maps
+from models import Swin, SwinConfig, some_maps
 from models.swin import BASE, CIFAR, LARGE, MOD_LAYERS, SMALL, ModNet
 
 TINY = SwinConfig((8, 16), (1, 2), (2, 4), 2, channels=6, height=8, width=8)
@@ -74,7 +74,7 @@ def test_any_size_and_rate_go_through_one_set_of_weights(height: int, width: int
 
 def test_a_rate_that_is_data_sends_what_a_rate_of_the_plan_sends() -> None:
     maps = jax.jit(codec().maps)(images())
-    symbols, speaks = first_maps(maps, jnp.array([1, 2, 3]))
+    symbols, speaks = some_maps(maps, jnp.array([1, 2, 3]))
     for which, sent in enumerate((2, 4, 6)):
         alone = encode(codec().adapted(sent=sent), images())[which].reshape(2, 2, -1)
         np.testing.assert_allclose(symbols[which, ..., : sent // 2], alone, atol=1e-5)

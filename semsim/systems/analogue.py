@@ -20,7 +20,7 @@ from jaxtyping import Array, Float, Key
 
 import phy
 from channels import no_fading
-from models import Analogue, first_maps
+from models import Analogue, some_maps
 from semsim.link import Link, declared, fade, mean_snr, send_symbols, split_keys
 from semsim.names import check_name
 from semsim.payload import Ledger, Line, Symbols, grid_overhead
@@ -34,6 +34,10 @@ TRAINING_DB = (0.0, 20.0)
 FLOOR = 1e-5
 """Added to the squared error of an image before its logarithm: 50 dB, beyond which nothing is learned."""
 
+Ends = tuple[Array, Callable[[Array], Array]]
+"""Symbols to send, and the image of those received."""
+CHOICE_BITS = 1.0
+"""Bits a channel use that tells the receiver which maps were sent: QPSK at rate 1/2, taken to arrive."""
 Codec = TypeVar("Codec", bound=Analogue)
 
 
@@ -43,27 +47,48 @@ def transmit(
     key: Key[Array, ""],
     link: Link,
     point: Point,
-    decode: Callable[[Array, Array], Array] | None = None,
+    ends: Callable[[Any, Array, Array], Ends] | None = None,
 ) -> Delivered:
     """Images through the whole system; nothing is detected, so there are no symbol errors.
 
-    decode: of (symbols, Es/N0), in place of the codec's own.
+    ends: (codec, images, Es/N0 in dB) -> what is sent, and what becomes of it, in place of the codec's own.
     """
     _, key_fading, key_noise = split_keys(key)
     gain = fade(key_fading, link, point.fading, (images.shape[0],), codec.config.num_symbols)
     told = jnp.broadcast_to(jnp.asarray(phy.linear_to_db(mean_snr(gain, point.noise_var))), images.shape[:1])
-    symbols = Symbols(codec.encode(images, told))
-    received = send_symbols(key_noise, link, symbols, gain, point.noise_var, point.pilot_filter)
-    pictures = jnp.clip((decode or codec.decode)(received.values, told), 0.0, 1.0)
+    sent, understand = _ends(codec, images, told) if ends is None else ends(codec, images, told)
+    received = send_symbols(key_noise, link, Symbols(sent), gain, point.noise_var, point.pilot_filter)
+    pictures = jnp.clip(understand(received.values), 0.0, 1.0)
     return Delivered(pictures, jnp.zeros(images.shape[0], jnp.int32), None)
+
+
+def _ends(codec: Analogue, images: Array, told: Array) -> Ends:
+    maps = codec.maps(images, told)
+    chosen = codec.chosen(maps)  # priced in the ledger
+    return codec.symbols(maps, chosen), lambda received: codec.decode(received, told, chosen)
 
 
 def ledger(codec: Any, link: Link) -> Ledger:
     """What one image costs on air, and what the receiver is given for nothing."""
     config = codec.config
     payload = Line("symbols", config.num_symbols, "analogue values of unit mean energy")
-    overhead = (*grid_overhead(link.grid, config.num_symbols), *declared(link))
+    overhead = (*_choice(config), *grid_overhead(link.grid, config.num_symbols), *declared(link))
     return Ledger(3 * math.prod(config.image_shape), payload, overhead)
+
+
+def _choice(config: Any) -> tuple[Line, ...]:
+    """What it costs to say which maps were sent, where it follows from the image."""
+    ways = math.comb(config.maps, config.sent_maps)
+    if config.choice == "first" or ways == 1:
+        return ()
+    bits = math.ceil(math.log2(ways))
+    return (
+        Line(
+            "choice of maps",
+            bits / CHOICE_BITS,
+            f"{bits} bits at {CHOICE_BITS:g} a channel use, taken to arrive",
+        ),
+    )
 
 
 def loss(codec: Analogue, images: Array, key: Key[Array, ""]) -> tuple[Array, dict[str, Array]]:
@@ -81,8 +106,8 @@ def prefix_loss(least: float = 0.25, full: float = 0.5) -> Loss:
     """Mean over the images of ln(MSE), as the PSNR that is reported is a mean over images; over AWGN, each image at its own
     Es/N0 and rate.
 
-    A share `full` of the images is sent with all maps; the others with the first few, their number uniform from the share
-    `least` of all maps on.
+    A share `full` of the images is sent with all maps; the others with some, by the codec's choice, their number uniform
+    from the share `least` of all maps on.
     """
 
     def value(codec: Analogue, images: Array, key: Key[Array, ""]) -> tuple[Array, dict[str, Array]]:
@@ -91,7 +116,7 @@ def prefix_loss(least: float = 0.25, full: float = 0.5) -> Loss:
         told, noise_var = _training_snr(key_snr, count)
         some = jax.random.randint(key_rate, count, max(1, round(least * total)), total + 1)
         sent = jnp.where(jax.random.uniform(key_full, count) < full, total, some)
-        symbols, speaks = first_maps(codec.maps(images, told), sent)
+        symbols, speaks = some_maps(codec.maps(images, told), sent, codec.config.choice)
         flat = symbols.reshape(len(images), -1)
         gain = no_fading().gains(key_noise, flat.shape)
         received = send_symbols(key_noise, Link(), Symbols(flat), gain, noise_var).values

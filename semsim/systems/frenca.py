@@ -58,9 +58,11 @@ def transmit(
     codec: Broadcast, images: Float[Array, "b h w 3"], key: Key[Array, ""], link: Link, point: Point
 ) -> Delivered:
     """Images to the user `point.order`, over that user's channel."""
-    return analogue.transmit(
-        codec, images, key, link, point, lambda received, told: codec.decode(received, told, point.order)
-    )
+
+    def ends(codec: Broadcast, images: Array, told: Array) -> analogue.Ends:
+        return codec.encode(images, told), lambda received: codec.decode(received, told, point.order)
+
+    return analogue.transmit(codec, images, key, link, point, ends)
 
 
 def _received(codec: Broadcast, images: Array, key: Key[Array, ""]) -> tuple[Array, Array]:

@@ -2,7 +2,8 @@
 
 K. Zhang, L. Li, Y. Yan, X. Zhang, Lin, R. Li, Zhao, Han, arXiv 2605.12566; its dimensions were not found, so that the
 published sizes are those of SwinJSCC (`models.swin`). stsc: CBR 1/3 and less (the first maps only, which is in the plan
-and costs nothing to tell). stsc-vq: an index for every pair of features, on uJSCC's link at its CBR of 1/12.
+and costs nothing to tell; in the size "small-energy" those of most energy, which costs). stsc-vq: an index for every pair
+of features, on uJSCC's link at its CBR of 1/12.
 The size that ships, "small", is what two CPU cores can train; "cifar" and the hr sizes are the published ones.
 """
 
@@ -35,7 +36,8 @@ def _told(config: SwinConfig) -> SwinConfig:
 
 
 SIZES = {
-    "small": OURS, "cifar": _told(CIFAR), "hr-small": _told(SMALL), "hr-base": _told(BASE), "hr-large": _told(LARGE),
+    "small": OURS, "small-energy": replace(OURS, choice="energy"), "cifar": _told(CIFAR),
+    "hr-small": _told(SMALL), "hr-base": _told(BASE), "hr-large": _told(LARGE),
 }  # fmt: skip
 VQ_SIZES = {
     "small": IndexedConfig(replace(OURS, channels=8)),
