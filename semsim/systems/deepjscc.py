@@ -25,7 +25,7 @@ CHECKPOINT = WEIGHTS / "deepjscc.safetensors"
 
 RECIPE = Recipe(steps=8_000, batch=64, learning_rate=2e-3, warmup=200)
 """What the shipped weights were trained with."""
-STRONG_RECIPE = Recipe(steps=10_000, batch=50, learning_rate=1e-3, warmup=300)
+STRONG_RECIPE = Recipe(steps=10_000, batch=50, learning_rate=2e-3, warmup=300)
 VQ_RECIPE = Recipe(steps=8_000, batch=50, learning_rate=2e-3, warmup=200)
 
 SIZES = {
