@@ -1,0 +1,152 @@
+"""STSC on the link: any size and rate from one set of weights, prices, and what each end knows."""
+
+import functools
+from dataclasses import replace
+from fractions import Fraction
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+import channels
+import phy
+from models import Indexed, IndexedConfig, Swin, SwinConfig
+from semsim import simulation
+from semsim.checkpoint import named_arrays, save_weights
+from semsim.data import from_array
+from semsim.info import cost
+from semsim.link import Link
+from semsim.systems import SYSTEMS, Point, analogue, stsc
+from semsim.train import Recipe, fit
+
+NET = SwinConfig((8, 16), (1, 1), (2, 4), 2, channels=8, mod_layers=1, linear_path=True, height=8, width=8)
+RNG = np.random.default_rng(1)
+PIXELS = RNG.integers(0, 256, (4, 8, 16, 3), np.uint8)
+IMAGES = jnp.asarray(PIXELS[:, :, :8] / 255, jnp.float32)
+KEY = jax.random.key(0)
+
+
+@functools.cache
+def codec() -> Swin:
+    return nnx.jit(lambda: stsc.build(NET))()
+
+
+@functools.cache
+def indexed() -> Indexed:
+    return nnx.jit(lambda: stsc.build_indexed(IndexedConfig(NET)))()
+
+
+def deliver(codec: Swin, esno_db: float = 300.0) -> np.ndarray:
+    point = Point(jnp.int32(0), channels.no_fading(), jnp.float32(phy.esnodb2no(esno_db)))
+    graph, state = nnx.split(codec)
+    run = jax.jit(lambda state: analogue.transmit(nnx.merge(graph, state), IMAGES, KEY, Link(), point).images)
+    return np.asarray(run(state))
+
+
+def test_without_noise_the_link_hands_the_decoder_what_the_encoder_made() -> None:
+    for used in (codec(), codec().adapted(sent=4), codec().adapted(sent=4, choice="energy")):
+        told = jnp.full(4, 300.0)
+        maps = used.maps(IMAGES, told)
+        chosen = used.chosen(maps)
+        expected = used.decode(used.symbols(maps, chosen), told, chosen)
+        np.testing.assert_allclose(deliver(used), np.clip(expected, 0, 1), atol=2e-4)
+
+
+def test_both_ends_are_told_the_snr_of_the_realisation(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Mean Es/N0 after the fade, of each image."""
+    told = []
+
+    def ends(codec: Swin, images: jax.Array, esno_db: jax.Array):
+        told.append(esno_db)
+        return codec.encode(images, esno_db), lambda received: codec.decode(received, esno_db)
+
+    point = Point(jnp.int32(0), channels.rayleigh(0), jnp.float32(phy.esnodb2no(7.0)))
+    analogue.transmit(codec(), IMAGES, KEY, Link(), point, ends)
+    gain = analogue.fade(analogue.split_keys(KEY)[1], Link(), point.fading, (4,), codec().config.num_symbols)
+    expected = 7.0 + 20 * np.log10(np.abs(np.asarray(gain))).reshape(4, -1)[:, 0]
+    np.testing.assert_allclose(told[0], expected, atol=1e-3)
+
+
+@pytest.mark.parametrize("name", ["stsc", "stsc-vq"])
+def test_images_of_any_size_go_through_the_engine(name: str) -> None:
+    used = codec() if name == "stsc" else indexed()
+    found = simulation.run(
+        name, from_array(PIXELS), SYSTEMS[name].modulations[0], "awgn", [10.0], codec=used, realizations=1
+    )
+    (row,) = [row for row in found.rows() if row["metric"] == "psnr"]
+    assert row["n"] == 4 and np.isfinite(row["value"])
+    symbols = 2 * 4 * 4
+    assert row["cbr_payload"] == pytest.approx(symbols / (3 * 8 * 16))
+
+
+def test_a_rate_of_the_plan_costs_its_symbols_and_a_choice_costs_its_bits() -> None:
+    ledger = SYSTEMS["stsc"].ledger
+    full = ledger(codec(), Link())
+    half = ledger(analogue.at_rate(codec(), cbr=Fraction(1, 24)), Link())
+    assert half.payload.channel_uses == full.payload.channel_uses / 2 == 8
+    assert half.cbr == half.cbr_payload
+    chosen = ledger(codec().adapted(sent=4, choice="energy"), Link())
+    assert chosen.channel_uses - half.channel_uses == 3  # C(4, 2) = 6 ways
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"cbr": "1/7"}, "no bandwidth ratio 1/7; possible: 1/48, 1/24, 1/16, 1/12"),
+        ({"cbr": "x"}, "cbr is a fraction"),
+        ({"images": PIXELS[:, :, :10]}, "8 x 10 is not made of patches of 4 x 4"),
+    ],
+)
+def test_refusals(arguments: dict, message: str) -> None:
+    images = from_array(arguments.pop("images", PIXELS))
+    with pytest.raises(ValueError, match=message):
+        simulation.sweep("stsc", images, "analogue", "awgn", [10.0], codec=codec(), **arguments)
+
+
+def test_systems_of_one_rate_refuse_another() -> None:
+    for name, images in (("stsc-vq", PIXELS), ("ujscc", np.zeros((1, 32, 32, 3), np.uint8))):
+        given = {"codec": indexed()} if name == "stsc-vq" else {}
+        with pytest.raises(ValueError, match="one rate.*leave cbr out"):
+            simulation.sweep(name, from_array(images), "qpsk", "awgn", [10.0], cbr="1/6", **given)
+
+
+@pytest.mark.parametrize(("name", "build"), [("stsc", codec), ("stsc-vq", indexed)])
+def test_weights_come_back_from_their_file(tmp_path, name: str, build) -> None:
+    """Nested settings too; and a checkpoint of another system is refused."""
+    path = tmp_path / "codec.safetensors"
+    save_weights(path, build(), SYSTEMS[name].metadata(build()))
+    found = SYSTEMS[name].load(path)
+    assert found.config == build().config
+    for key, array in named_arrays(build()).items():
+        np.testing.assert_array_equal(named_arrays(found)[key], array)
+    with pytest.raises(ValueError, match=f"is a checkpoint of '{name}', not of deepjscc"):
+        SYSTEMS["deepjscc"].load(path)
+
+
+def test_a_tiny_overfit_learns_every_rate(tmp_path) -> None:
+    """Four images by heart: more maps show more, at every rate better than their mean colour."""
+    live = nnx.clone(codec())
+    recipe = Recipe(steps=150, batch=4, learning_rate=1e-2, warmup=10, flip=False)
+    smooth = np.repeat(np.repeat(PIXELS[:, ::4, :8:4], 4, axis=1), 4, axis=2)
+    fit(live, smooth, recipe, SYSTEMS["stsc"].loss(()), tmp_path / "run")
+    images = jnp.asarray(smooth / 255, jnp.float32)
+    errors = []
+    for sent in (2, 8):
+        used = live.adapted(sent=sent)
+        run = jax.jit(lambda image, used=used: used.decode(used.encode(image, 20.0), 20.0))
+        errors.append(float(jnp.mean((run(images) - images) ** 2)))
+    assert errors[1] < errors[0] < float(jnp.var(images))
+
+
+def test_published_sizes_cost_what_was_published() -> None:
+    """0.312 GMAC on each side of the CIFAR-10 codec; XLA counts norms and activations too."""
+    system = SYSTEMS["stsc"]
+    plain = replace(dict(system.sizes)["cifar"], mod_layers=0)
+    found = cost(replace(system, sizes=(("cifar", plain),)))
+    assert found["parameters"] == 7_396_208
+    for side in ("encoder", "decoder"):
+        macs, flops = found[f"{side}_macs"], found[f"{side}_flops"]
+        assert round(macs / 1e9, 3) == 0.312
+        assert 2 * macs < flops < 2.1 * macs
