@@ -24,7 +24,7 @@ from semsim.data import as_float, load
 from semsim.info import count_macs
 from semsim.link import Link
 from semsim.metrics import ms_ssim, psnr
-from semsim.stats import mean_interval
+from semsim.stats import paired_interval
 from semsim.systems import Point, frenca
 from semsim.train_system import train_system
 
@@ -49,7 +49,7 @@ def main() -> None:
             for user in frenca.USERS:
                 scores.setdefault((method, user), []).append(score(codec, user, images, given.esno_db))
     rows = [
-        {"method": method, "user": user, "PSNR dB": text(mean_interval(np.concatenate([s[0] for s in found]))),
+        {"method": method, "user": user, "PSNR dB": text(paired_interval(np.concatenate([s[0] for s in found]))),
          "MS-SSIM": f"{np.mean([s[1].mean() for s in found]):.4f}"}
         for (method, user), found in scores.items()
     ]  # fmt: skip
@@ -62,7 +62,7 @@ def main() -> None:
             for ours, theirs in zip(scores["frenca", small], scores[method, small], strict=True)
         ]
         against.append({
-            "frenca less": method, "PSNR dB of the seeds": " ".join(text(mean_interval(one)) for one in each),
+            "frenca less": method, "PSNR dB of the seeds": " ".join(text(paired_interval(one)) for one in each),
             "mean of the seeds": f"{np.mean([one.mean() for one in each]):+.3f}",
             "MS-SSIM": f"{np.mean([(o[1] - t[1]).mean() for o, t in zip(scores['frenca', small], scores[method, small], strict=True)]):+.4f}",  # noqa: E501
         })  # fmt: skip

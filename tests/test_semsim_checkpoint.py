@@ -9,7 +9,14 @@ from flax import nnx
 from safetensors.numpy import load_file, save_file
 
 from semsim import checkpoint
-from semsim.checkpoint import TrainingCheckpoints, load_weights, named_arrays, read_metadata, save_weights
+from semsim.checkpoint import (
+    TrainingCheckpoints,
+    load_weights,
+    named_arrays,
+    read_metadata,
+    save_weights,
+    store_half,
+)
 
 METADATA = {"system": "tiny", "config": {"width": 4, "sizes": [2, 4]}, "step": 7}
 
@@ -67,11 +74,29 @@ def test_another_architecture_is_named_and_nothing_changes(path, module, message
 
 def test_missing_arrays_and_other_types_are_named(tmp_path):
     arrays = named_arrays(Tiny())
-    arrays["blocks.0.bias"] = arrays["blocks.0.bias"].astype(np.float16)
+    arrays["blocks.0.bias"] = arrays["blocks.0.bias"].astype(np.float64)
     del arrays["seen"]
     save_file(arrays, tmp_path / "x")
-    with pytest.raises(ValueError, match=r"blocks.0.bias is float16\[4\], not float32\[4\]; seen is missing"):
+    with pytest.raises(ValueError, match=r"blocks.0.bias is float64\[4\], not float32\[4\]; seen is missing"):
         load_weights(tmp_path / "x", Tiny())
+
+
+def test_half_the_bytes_come_back_within_eleven_bits(path, tmp_path):
+    """Whole numbers stay as they are; numbers beyond float16 are refused."""
+    half = tmp_path / "half.safetensors"
+    store_half(path, half)
+    module, expected = Tiny(), named_arrays(Tiny(seed=3))
+    load_weights(half, module)
+    for name, array in named_arrays(module).items():
+        assert array.dtype == expected[name].dtype
+        np.testing.assert_allclose(array, expected[name], rtol=2**-11, atol=2**-25)
+        if array.dtype == np.float32:
+            assert load_file(half)[name].nbytes * 2 == array.nbytes
+    assert read_metadata(half) == {**METADATA, "stored": "float16"}
+    module.blocks[0].kernel[...] = 1e5
+    save_weights(path, module, METADATA)
+    with pytest.raises(ValueError, match="blocks.0.kernel .* numbers that float16 does not reach"):
+        store_half(path, half)
 
 
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04 not a checkpoint", bytes(64)])
