@@ -157,6 +157,10 @@ def at_rate(
 
 def order(modulation: str, system: str) -> int:
     """Always 0. Errors: ValueError for a digital modulation."""
+    if modulation in phy.MODULATIONS:
+        raise ValueError(
+            f"{system} sends analogue symbols; systems of indices, such as stsc-vq and ujscc, are sent on {modulation}"
+        )
     check_name(f"modulation of {system}", modulation, MODULATIONS)
     return 0
 
