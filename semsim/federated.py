@@ -124,7 +124,8 @@ def split_clients(
 
 class Row(NamedTuple):
     """One training of the table. passes: images trained on. psnr: mean over the validation images of each one's; psnr_batch:
-    of their mean squared error. rounds_95: first round with 95 % of the final PSNR. megabytes: exchanged, up and down."""
+    of their mean squared error. rounds_95: first round with 95 % of the final PSNR. megabytes: exchanged, up and down. uplink_uses: complex symbols that the uplink took, of all clients and
+    rounds; 0 without one."""
 
     training: str
     passes: int
@@ -133,6 +134,7 @@ class Row(NamedTuple):
     rounds_95: int
     up_megabytes: float
     down_megabytes: float
+    uplink_uses: int
 
 
 def train_fssc(
@@ -176,6 +178,7 @@ def train_fssc(
     rows, common = [], codec
     for name, how, who in trainings:
         module = nnx.clone(codec)
+        used = link if name == "federated" else None
 
         def log(done: Round, name: str = name) -> None:
             line = {"training": name, **done._asdict()}
@@ -186,12 +189,12 @@ def train_fssc(
         found = federate(
             module, who, fssc.client_loss, how, seed=seed, evaluate=evaluate,
             evaluate_every=1 if len(who) == 1 or how.aggregate != "none" else how.rounds,
-            deliver=link.deliver if link and name == "federated" else None, report=log,
+            deliver=used.deliver if used else None, report=log,
         )  # fmt: skip
         save_weights(
             out / f"{name}.safetensors", module, {**fssc.SYSTEM.metadata(module), "step": plan.rounds}
         )
-        rows.append(_row(name, found.history))
+        rows.append(_row(name, found.history, used, how.bits))
         common = module if name == "federated" else common
     write_text(out / "table.json", json.dumps([row._asdict() for row in rows], indent=1) + "\n")
     if options.device:
@@ -228,11 +231,17 @@ def rounds_to(history: list[Round], share: float = 0.95) -> int:
     return next(number for number, value in scores if value >= share * scores[-1][1])
 
 
-def _row(name: str, history: list[Round]) -> Row:
+def _row(name: str, history: list[Round], link: Uplink | None, bits: int) -> Row:
     last = history[-1]
     up, down = (sum(getattr(done, way) for done in history) / 1e6 for way in ("up", "down"))
+    uses = 0
+    if link is not None:
+        senders = [len(done.losses) - len(done.left_out) for done in history]
+        uses = sum(
+            count * link.channel_uses(done.sent, bits) for count, done in zip(senders, history, strict=True)
+        )
     return Row(
-        name, last.passes, last.scores["psnr"], last.scores["psnr_batch"], rounds_to(history), up, down
+        name, last.passes, last.scores["psnr"], last.scores["psnr_batch"], rounds_to(history), up, down, uses
     )
 
 

@@ -42,7 +42,9 @@ from semsim.importers.arrays import (
 State = Mapping[str, np.ndarray]
 AT_ONCE = 16
 """Images encoded together to measure their scale."""
-UNCALIBRATED = "the decoder gets symbols of unit energy, not of the power its features had: calibrate it or fine-tune"
+UNCALIBRATED = (
+    "the decoder gets symbols of unit energy, not of the power its features had: calibrate it or fine-tune"
+)
 
 
 def import_swinjscc(state: State, variant: str | None = None) -> Imported:

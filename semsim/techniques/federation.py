@@ -9,6 +9,7 @@ sample passes in the same code.
 """
 
 import functools
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, NamedTuple
@@ -76,7 +77,7 @@ class Federation:
 class Round(NamedTuple):
     """What a round did. passes: images trained on, of all clients and rounds so far. losses: mean squared error of each
     client while it trained. weights: of each client in the mean. left_out: clients whose numbers were not finite. up, down:
-    bytes of this round, all clients together."""
+    bytes of this round, all clients together; sent: numbers that each client sent up."""
 
     number: int
     passes: int
@@ -85,6 +86,7 @@ class Round(NamedTuple):
     left_out: tuple[int, ...]
     up: int
     down: int
+    sent: int
     scores: dict[str, float]
 
 
@@ -151,17 +153,17 @@ def federate(
         whole = number == plan.rounds - 1 or (number + 1) % plan.heavy_every == 0
         weights = _weights(plan.aggregate, shares, losses, fine)
         if plan.aggregate == "none":
-            state, up, down = _keep(before, after, jnp.asarray(fine)), 0, 0
+            state, up, down, sent = _keep(before, after, jnp.asarray(fine)), 0, 0, 0
         else:
             key = jax.random.fold_in(jax.random.key(seed), number)
             state = _exchange(plan, deliver, whole, key, before, after, jnp.asarray(weights, jnp.float32))
-            up, down = _traffic(plan, whole, params, rest, int(fine.sum()), count)
+            up, down, sent = _traffic(plan, whole, params, rest, int(fine.sum()), count)
         scores: dict[str, float] = {}
         if evaluate and ((number + 1) % evaluate_every == 0 or number == plan.rounds - 1):
             scores = _scores(graph, state, evaluate, count if plan.aggregate == "none" else 1)
         done = Round(
             number + 1, passes, tuple(losses.tolist()), tuple(weights.tolist()),
-            tuple(np.flatnonzero(~fine).tolist()), up, down, scores,
+            tuple(np.flatnonzero(~fine).tolist()), up, down, sent, scores,
         )  # fmt: skip
         history.append(done)
         report(done)
@@ -295,7 +297,9 @@ def _exchange(
         lambda new, old: jnp.where(_along(fine, new), new - _reference(old, weights), 0.0), kept, before
     )
     if plan.bits < 32:
-        change = _quantised(change, plan.bits, key, deliver)
+        change = _quantised(
+            change, plan.bits, key, deliver, lambda path: whole or _is_light(path, plan.light)
+        )
     mean = jax.tree.map(
         lambda old, moved: jnp.broadcast_to(
             _reference(old, weights) + jnp.sum(_along(weights, moved) * moved, axis=0, keepdims=True), old.shape
@@ -320,33 +324,40 @@ def _is_light(path: tuple[Any, ...], light: tuple[str, ...]) -> bool:
     return any(name == part or name.startswith(part + ".") for part in light)
 
 
-def _quantised(change: Any, bits: int, key: Array, deliver: Deliver | None) -> Any:
-    """Every client's changes as numbers of `bits` bits times the largest of each array, as the server receives them."""
+def _quantised(
+    change: Any, bits: int, key: Array, deliver: Deliver | None, travels: Callable[[tuple[Any, ...]], bool]
+) -> Any:
+    """Every client's changes as numbers of `bits` bits times the largest of each array, as the server receives them.
+
+    What does not travel this time is left as it is.
+    """
     top = 2 ** (bits - 1) - 1
 
     def coded(leaf: Array) -> tuple[Array, Array]:
         scale = jnp.max(jnp.abs(leaf.reshape(len(leaf), -1)), axis=1) / top
         return jnp.round(leaf / _along(jnp.where(scale > 0, scale, 1.0), leaf)).astype(jnp.int32), scale
 
-    leaves, structure = jax.tree.flatten(change)
-    numbers, scales = zip(*(coded(leaf) for leaf in leaves), strict=True)
+    places, structure = jax.tree_util.tree_flatten_with_path(change)
+    going = [number for number, (path, _) in enumerate(places) if travels(path)]
+    numbers, scales = zip(*(coded(places[number][1]) for number in going), strict=True)
     if deliver is not None:
         numbers = deliver(key, list(numbers), bits)
-    return jax.tree.unflatten(
-        structure, [number * _along(scale, number) for number, scale in zip(numbers, scales, strict=True)]
-    )
+    leaves = [leaf for _, leaf in places]
+    for place, number, scale in zip(going, numbers, scales, strict=True):
+        leaves[place] = number * _along(scale, number)
+    return jax.tree.unflatten(structure, leaves)
 
 
 def _traffic(
     plan: Federation, whole: bool, params: Any, rest: Any, senders: int, count: int
-) -> tuple[int, int]:
-    """Bytes up and down of a round: quantised changes with a float per array, and floats of the mean."""
+) -> tuple[int, int, int]:
+    """Bytes up and down of a round, and numbers of a client: changes, quantised ones with a float per array, and the mean."""
     sizes = [
         leaf.size for path, leaf in jax.tree_util.tree_flatten_with_path((params, rest))[0]
         if whole or _is_light(path, plan.light)
     ]  # fmt: skip
     one_up = sum(sizes) * plan.bits / 8 + (4 * len(sizes) if plan.bits < 32 else 0)
-    return int(np.ceil(one_up)) * senders, 4 * sum(sizes) * count
+    return math.ceil(one_up) * senders, 4 * sum(sizes) * count, sum(sizes)
 
 
 def _scores(graph: Any, state: Any, evaluate: Evaluate, count: int) -> dict[str, float]:
