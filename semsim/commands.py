@@ -182,7 +182,7 @@ def train(
         rows = federation.train_fssc(
             federated, data, folder, size=size, seed=seed or 0, report=lambda line: console.print(line)
         )
-        show_table([row._asdict() for row in rows])
+        show_table([row.shown() for row in rows])
         return
     if federated != federation.FederatedOptions():
         raise ValueError(f"{system} is not federated: leave the options of fssc out")

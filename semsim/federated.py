@@ -123,9 +123,12 @@ def split_clients(
 
 
 class Row(NamedTuple):
-    """One training of the table. passes: images trained on. psnr: mean over the validation images of each one's; psnr_batch:
-    of their mean squared error. rounds_95: first round with 95 % of the final PSNR. megabytes: exchanged, up and down. uplink_uses: complex symbols that the uplink took, of all clients and
-    rounds; 0 without one."""
+    """One training of the table.
+
+    passes: images trained on. psnr: mean over the validation images of each one's, dB; psnr_batch: of their mean squared
+    error. rounds_95: first round with 95 % of the final PSNR. megabytes: exchanged, up and down. uplink_uses: complex
+    symbols that the uplink took, of all clients and rounds; 0 without one.
+    """
 
     training: str
     passes: int
@@ -135,6 +138,14 @@ class Row(NamedTuple):
     up_megabytes: float
     down_megabytes: float
     uplink_uses: int
+
+    def shown(self) -> dict[str, object]:
+        """For a table on a terminal."""
+        return {
+            "training": self.training, "passes": self.passes, "PSNR dB": round(self.psnr, 2),
+            "of mean MSE": round(self.psnr_batch, 2), "to 95 %": self.rounds_95, "MB up": round(self.up_megabytes, 2),
+            "MB down": round(self.down_megabytes, 2), "uplink uses": self.uplink_uses,
+        }  # fmt: skip
 
 
 def train_fssc(

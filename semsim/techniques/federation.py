@@ -351,7 +351,7 @@ def _quantised(
 def _traffic(
     plan: Federation, whole: bool, params: Any, rest: Any, senders: int, count: int
 ) -> tuple[int, int, int]:
-    """Bytes up and down of a round, and numbers of a client: changes, quantised ones with a float per array, and the mean."""
+    """Bytes up (changes; quantised ones with a float per array) and down (the mean) of a round; numbers of a client."""
     sizes = [
         leaf.size for path, leaf in jax.tree_util.tree_flatten_with_path((params, rest))[0]
         if whole or _is_light(path, plan.light)
