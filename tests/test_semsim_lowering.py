@@ -5,6 +5,7 @@ that, a channel may not.
 """
 
 import re
+from collections import Counter
 
 import jax
 import numpy as np
@@ -12,6 +13,7 @@ import pytest
 from flax import nnx
 from jax.sharding import AbstractMesh, AxisType
 
+from models.windows import WindowAttention
 from semsim import error_rates, simulation
 from semsim.data import from_array
 from semsim.devices import AXIS, Evaluator, Execution, Work, evaluate
@@ -64,8 +66,13 @@ def test_the_link_lowers_in_single_precision_with_every_precision_stated(name, g
     assert not re.findall(r"(?i)lapack|ducc|eigen", text)  # libraries that only a CPU has
     rounded = [product for product, full in products(text) if not full]
     if name in SYSTEMS:
-        layers = [layer for _, layer in nnx.iter_modules(CODECS[name]) if isinstance(layer, CONVOLUTIONS)]
-        assert rounded == ["convolution"] * len(layers)  # of the networks, and nothing else
+        layers = [layer for _, layer in nnx.iter_modules(CODECS[name])]
+        convolutions = sum(isinstance(layer, CONVOLUTIONS) for layer in layers)
+        matrices = sum(
+            isinstance(layer, nnx.Linear) + 2 * isinstance(layer, WindowAttention) for layer in layers
+        )
+        # Those of the networks, and nothing else; attention has two beside its linear layers.
+        assert Counter(rounded) == Counter(convolution=convolutions, dot_general=matrices)
     else:
         assert not rounded
     if name != "flat" and name != "rare":
