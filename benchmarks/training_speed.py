@@ -4,7 +4,7 @@
     python benchmarks/training_speed.py [--size small] [--batch 50] [--repeats 7] [--steps 5] [--out runs/training_speed]
 
 with link: a step of `semsim train stsc`, SNR, rates and noise drawn anew. bare: the loss is the mean squared error of
-decoder after encoder. PyTorch: the same bare step, eager, on as many threads as there are cores, with AdamW. The three take turns;
+decoder after encoder. PyTorch: the same bare step, eager, on as many threads as there are cores. The three take turns;
 all have the same widths, depths, heads, window, ModNet and linear path, float32, and as many parameters, which is checked.
 """
 
