@@ -8,7 +8,7 @@ it follows from the image: those of most energy, and then the receiver has to be
 """
 
 from dataclasses import replace
-from typing import Any, Protocol, Self
+from typing import Any, Protocol, Self, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -23,6 +23,7 @@ SILENCE = (
 EXACT = lax.Precision.HIGHEST  # moves symbols, which an accelerator would round otherwise
 
 
+@runtime_checkable
 class AnalogueConfig(Protocol):
     """What the structure of an analogue codec says of its symbols; a frozen dataclass.
 

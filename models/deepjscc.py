@@ -22,10 +22,13 @@ HE = nnx.initializers.he_normal()
 class DeepJSCCConfig:
     """Structure of the codec. image_size: height = width in pixels, a multiple of 4. channels: complex maps c on the
     image_size / 4 grid, so the bandwidth ratio is c / 48 complex symbols per real source sample: 8 is 1/6, 4 is 1/12.
+    turned: both nets work on pictures and maps turned by half a turn, and turn them back; convolutions that pad as PyTorch
+    does are ours seen from the opposite corner.
     """
 
     image_size: int = 32
     channels: int = 8
+    turned: bool = False
 
     def __post_init__(self) -> None:
         if self.image_size < STRIDE or self.image_size % STRIDE:
@@ -68,14 +71,15 @@ class ConvEncoder(nnx.Module):
             nnx.Conv(i, o, (5, 5), strides=s, padding="SAME", kernel_init=HE, rngs=rngs) for i, o, s in _layers(config)
         ])  # fmt: skip
         self.slopes = nnx.List([nnx.PReLU(0.25) for _ in self.convs])
+        self.turned = config.turned
 
     def __call__(
         self, image: Float[Array, "b h w 3"], esno_db: Float[Array, " b"]
     ) -> Float[Array, "b r s c"]:
-        x = image
+        x = _half_turn(image) if self.turned else image
         for conv, slope in zip(self.convs, self.slopes, strict=True):
             x = slope(conv(x))
-        return x
+        return _half_turn(x) if self.turned else x
 
 
 class ConvDecoder(nnx.Module):
@@ -87,14 +91,16 @@ class ConvDecoder(nnx.Module):
             for i, o, s in reversed(_layers(config))
         ])  # fmt: skip
         self.slope = nnx.PReLU(0.25)
+        self.turned = config.turned
 
     def __call__(
         self, features: Float[Array, "b r s c"], esno_db: Float[Array, " b"]
     ) -> Float[Array, "b h w 3"]:
-        x = features
+        x = _half_turn(features) if self.turned else features
         for deconv in self.deconvs[:-1]:
             x = self.slope(deconv(x))
-        return nnx.sigmoid(self.deconvs[-1](x))
+        x = nnx.sigmoid(self.deconvs[-1](x))
+        return _half_turn(x) if self.turned else x
 
 
 class DeepJSCC(Analogue):
@@ -102,6 +108,10 @@ class DeepJSCC(Analogue):
 
     def __init__(self, config: DeepJSCCConfig, *, rngs: nnx.Rngs):
         super().__init__(config, ConvEncoder(config, rngs=rngs), ConvDecoder(config, rngs=rngs))
+
+
+def _half_turn(x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
+    return x[:, ::-1, ::-1]
 
 
 def _layers(config: DeepJSCCConfig) -> tuple[tuple[int, int, int], ...]:

@@ -24,6 +24,7 @@ from semsim.runs import read_config
 COMMANDS: dict[str, Callable[..., None]] = {
     "demo": commands.demo, "ber": commands.ber, "run": image_commands.run, "compare": commands.compare,
     "plot": commands.plot_runs, "record": commands.record, "train": commands.train,
+    "import": commands.import_weights,
     "data": commands.data, "info": commands.info,
 }  # fmt: skip
 

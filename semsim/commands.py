@@ -9,7 +9,7 @@ import tyro
 from phy import ResourceGrid
 from semsim import data as data_sets
 from semsim import demo as demo_job
-from semsim import error_rates, plot
+from semsim import error_rates, importers, plot
 from semsim import federated as federation
 from semsim import record as recorder
 from semsim.antennas import Antennas
@@ -195,6 +195,30 @@ def train(
         console.print(f"Stopped; continue with: semsim train {system} --out {folder} --resume")
         raise SystemExit(130) from None
     console.print(f"Weights: {weights}")
+
+
+def import_weights(
+    kind: Annotated[str, tyro.conf.Positional],
+    checkpoint: Annotated[Path, tyro.conf.Positional],
+    out: Path,
+    variant: str | None = None,
+    data: str | None = None,
+    esno_db: float = 10.0,
+) -> None:
+    """Bring a PyTorch checkpoint of SwinJSCC, WITT or DeepJSCC over; needs the extra torch.
+
+    Args:
+        kind: swinjscc, witt (become stsc) or deepjscc.
+        checkpoint: the file that torch.save wrote, with a state dict.
+        out: weights to write, .safetensors, for --checkpoint of run.
+        variant: of swinjscc and witt: plain, or snr with the ModNets; default: by whether they have learned.
+        data: of swinjscc and witt: cifar10 or a folder of images to measure the scale of the features on.
+        esno_db: at which it is measured, dB.
+    """
+    found = importers.import_checkpoint(checkpoint, kind, out, variant=variant, data=data, esno_db=esno_db)
+    for note in found.notes:
+        print(note)
+    print(f"{out}: run it with semsim run {found.system} --checkpoint {out}")
 
 
 def data(

@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -52,6 +52,7 @@ GRID = ResourceGrid(num_ofdm_symbols=6, fft_size=64, cyclic_prefix_length=5, pil
 Decoding = Literal["hard", "soft"]
 
 
+@runtime_checkable
 class IndexCodec(Protocol):
     """A codec of indices, as the link sees it. config: with `image_shape` and `num_vectors`."""
 
