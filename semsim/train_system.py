@@ -31,6 +31,9 @@ def train_system(
     codec = system.fresh(size, recipe.seed)
     stages, upkeep = system.stages(method, orders), system.upkeep(orders)
     images = data_sets.training_images(data, codec.config.image_shape[0])
+    filled = system.start(codec) if system.start is not None else ()
+    if filled:
+        report({"filled with what another system learned": len(filled)})
     metadata = {**system.metadata(codec), "trained": list(orders)}
     if len(stages) == 1:
         only = stages[0]

@@ -89,6 +89,8 @@ class System:
     sizes: names and configs, the first one the default; build(config, seed) has fresh weights. adapt(codec, height=, width=,
     cbr=): the same weights for other images and another rate, None where a codec has one size, and larger images are
     tiles.
+    start(codec): fills a fresh codec with what another system learned, before it is trained, and returns the names of what it
+    filled; None where training begins from nothing.
     methods: ways of training in stages, by name, the first one the default; empty: one stage with `loss`.
     """
 
@@ -110,6 +112,7 @@ class System:
     metadata: Callable[[Any], dict[str, object]]
     as_bits: AsBits | None = None
     adapt: Callable[..., Any] | None = None
+    start: Callable[[Any], tuple[str, ...]] | None = None
     methods: tuple[tuple[str, tuple[Stage, ...]], ...] = ()
 
     def stages(self, method: str | None, orders: tuple[str, ...] = ()) -> tuple[Stage, ...]:

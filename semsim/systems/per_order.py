@@ -248,6 +248,7 @@ def index_system(
     recipe: Recipe,
     checkpoint: Path | None,
     adapt: Callable[..., Any] | None = None,
+    start: Callable[[Any], tuple[str, ...]] | None = None,
 ) -> System:
     """A system that is a codec of indices on this link, as `System` describes it."""
     return System(
@@ -269,4 +270,5 @@ def index_system(
         metadata=lambda codec: {"system": name, "orders": list(ORDERS), "config": asdict(codec.config)},
         as_bits=AS_BITS,
         adapt=adapt,
+        start=start,
     )

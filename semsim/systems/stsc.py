@@ -20,6 +20,7 @@ from models.swin import BASE, CIFAR, LARGE, MOD_LAYERS, SMALL, SwinDecoder, Swin
 from semsim.systems.analogue import analogue_system, at_rate, prefix_loss
 from semsim.systems.base import load_codec
 from semsim.systems.per_order import index_system
+from semsim.techniques.distillation import slice_from
 from semsim.train import Recipe
 
 WEIGHTS = Path(__file__).parent / "weights"
@@ -71,6 +72,27 @@ def _resized(
     return codec if height is None else codec.adapted(height=height, width=width)
 
 
+PAIRS = {"encoder": {"head": (1, 2), "linear": (1, 2)}, "decoder": {"head": (2, 1), "linear": (2, 1)}}
+"""Channels next to the air are real parts and imaginary parts, side by side (`slice_from`)."""
+
+
+def _from_analogue(codec: Indexed) -> tuple[str, ...]:
+    """The nets of the analogue codec that ships, and of its maps the first ones, which it learned to send alone.
+
+    None for another size than that one's.
+    """
+    analogue: Swin = SYSTEM.load(WEIGHTS / "stsc.safetensors")
+    if codec.config.net != replace(analogue.config, channels=codec.config.net.channels):
+        return ()
+    sides = (
+        (analogue.encoder, codec.encoder.net, "encoder"),
+        (analogue.decoder, codec.decoder.net, "decoder"),
+    )
+    return tuple(
+        f"{name}.net.{found}" for wide, net, name in sides for found in slice_from(wide, net, PAIRS[name])
+    )
+
+
 SYSTEM = analogue_system(
     "stsc", SIZES, build, partial(load_codec, name="stsc", config_type=SwinConfig, build=build),
     RECIPE, WEIGHTS / "stsc.safetensors", prefix_loss(), at_rate,
@@ -78,5 +100,5 @@ SYSTEM = analogue_system(
 VQ = index_system(
     "stsc-vq", VQ_SIZES, build_indexed,
     partial(load_codec, name="stsc-vq", config_type=_indexed_config, build=build_indexed),
-    VQ_RECIPE, WEIGHTS / "stsc_vq.safetensors", _resized,
+    VQ_RECIPE, WEIGHTS / "stsc_vq.safetensors", _resized, _from_analogue,
 )  # fmt: skip
