@@ -89,8 +89,8 @@ class System:
     sizes: names and configs, the first one the default; build(config, seed) has fresh weights. adapt(codec, height=, width=,
     cbr=): the same weights for other images and another rate, None where a codec has one size, and larger images are
     tiles.
-    start(codec): fills a fresh codec with what another system learned, before it is trained, and returns the names of what it
-    filled; None where training begins from nothing.
+    start(codec): fills a fresh codec with what another system learned, before it is trained, and returns the names of
+    what it filled; None where training begins from nothing.
     methods: ways of training in stages, by name, the first one the default; empty: one stage with `loss`.
     """
 

@@ -141,7 +141,7 @@ def federate(
         before = state
         after, losses = work(
             before, pool, *_place((chosen, active), sharding), settings, roots,
-            jnp.int32(number * chosen.shape[1]), jnp.float32(rate),
+            *_place((number * active.sum(axis=1, dtype=np.int32),), sharding), jnp.float32(rate),
         )  # fmt: skip
         passes += int(active.sum()) * plan.batch
         losses = np.asarray(losses, float)
@@ -234,7 +234,7 @@ def _local_work(graph: Any, loss: ClientLoss, plan: Federation) -> Callable[...,
         mean = jnp.sum(jnp.where(active, errors, 0.0)) / jnp.sum(active)
         return (end.params, end.rest), mean
 
-    return jax.jit(jax.vmap(one, in_axes=(0, None, 0, 0, 0, 0, None, None)))
+    return jax.jit(jax.vmap(one, in_axes=(0, None, 0, 0, 0, 0, 0, None)))
 
 
 @jax.jit
