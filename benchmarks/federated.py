@@ -1,7 +1,7 @@
 """FSSC: federated, alone and centralised at equal sample passes, over splits and seeds, and the device's encoder.
 
-    python benchmarks/federated.py [--splits iid dirichlet:0.6] [--seeds 0 1 2] [--images 10000] [--rounds 60]
-        [--device 1000] [--out runs/federated]
+    python benchmarks/federated.py [--splits iid dirichlet:0.6] [--seeds 0 1 2] [--images 4000] [--rounds 60]
+        [--batch 25] [--device 1000] [--out runs/federated]
 
 Each cell is `semsim train fssc` with the same options; folders that are finished are not repeated, so the benchmark can be
 stopped and started again. Differences are of the same seed: the same split, the same fresh weights.
@@ -23,7 +23,7 @@ def main() -> None:
     )
     parser.add_argument("--splits", nargs="+", default=["iid", "dirichlet:0.6"])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
-    parser.add_argument("--images", type=int, default=10_000)
+    parser.add_argument("--images", type=int, default=4_000)
     parser.add_argument("--clients", type=int, default=10)
     parser.add_argument("--rounds", type=int, default=60)
     parser.add_argument(
@@ -41,7 +41,12 @@ def main() -> None:
                 if folder.exists():
                     folder.rename(folder.with_name(f"{folder.name}-stopped-{len(list(given.out.iterdir()))}"))
                 options = FederatedOptions(
-                    given.clients, given.rounds, split=split, images=given.images, device=with_device
+                    given.clients,
+                    given.rounds,
+                    split=split,
+                    images=given.images,
+                    local_batch=given.batch,
+                    device=with_device,
                 )
                 train_fssc(options, "cifar10", folder, seed=seed, report=lambda line: print(line, flush=True))
             tables[split, seed] = {
