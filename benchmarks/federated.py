@@ -26,6 +26,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=4_000)
     parser.add_argument("--clients", type=int, default=10)
     parser.add_argument("--rounds", type=int, default=60)
+    parser.add_argument("--batch", type=int, default=25)
     parser.add_argument(
         "--device", type=int, default=1_000, help="steps of the device's encoder, first split only"
     )
@@ -68,7 +69,7 @@ def report(tables: dict, devices: list, given: argparse.Namespace) -> None:
                 "split": split, "training": training, "passes": spread([row["passes"] for row in found], "{:.0f}"),
                 "PSNR dB": spread([row["psnr"] for row in found]),
                 "of mean MSE": spread([row["psnr_batch"] for row in found]),
-                "rounds to 95 %": spread([row["rounds_95"] for row in found], "{:.0f}"),
+                "rounds to 95 %": "" if training == "local" else spread([row["rounds_95"] for row in found], "{:.0f}"),
                 "MB up + down": f"{found[0]['up_megabytes'] + found[0]['down_megabytes']:.0f}",
             })  # fmt: skip
         for other in ("local", "centralised"):

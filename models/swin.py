@@ -108,8 +108,9 @@ LARGE = replace(SMALL, depths=(2, 2, 18, 2))
 """The published sizes: CIFAR-10 at CBR 1/3, and high resolution at CBR 1/16, trained on crops of 256 x 256."""
 MOD_LAYERS = 7
 """Gates of the published ModNet."""
-GROUPS = {"qkv": (1, 3), "merges.0.linear": (4, 1), "merges.0.norm": (4, 1), "divisions.0.linear": (1, 4)}
-"""Layers whose (input, output) channels are several groups side by side: queries, keys and values; neighbours."""
+GROUPS = {r"qkv": (1, 3), r"merges\.\d+\.(linear|norm)": (4, 1), r"divisions\.\d+\.linear": (1, 4)}
+"""Layers, by the end of their names, whose (input, output) channels are several groups side by side: queries, keys and
+values; neighbours."""
 
 
 class PatchMerging(nnx.Module):

@@ -1,5 +1,5 @@
 """`semsim train fssc`: one codec trained together, alone, and on everybody's images, at equal sample passes; and the
-device's small encoder, cut out of the common one and distilled from it."""
+device's small encoder, which `semsim.device_encoder` trains."""
 
 import json
 from collections.abc import Callable
@@ -7,28 +7,21 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import tyro
 from flax import nnx
 
-import phy
-from models import Swin
-from models.swin import GROUPS
 from semsim import data as data_sets
-from semsim.checkpoint import named_arrays, save_weights
-from semsim.link import Link
-from semsim.metrics import mse, psnr
+from semsim.checkpoint import save_weights
+from semsim.device_encoder import train_device
 from semsim.names import parse_range
 from semsim.runs import write_text
-from semsim.scenario import Propagation, flat_fading
-from semsim.systems import Point, analogue, fssc
-from semsim.techniques.distillation import output_loss, slice_from, within
-from semsim.techniques.federation import Client, Federation, Round, centralised, federate
+from semsim.systems import fssc
+from semsim.techniques.federation import Client, Federation, Round, centralised, check_clients, federate
 from semsim.techniques.splits import by_quantity, dirichlet, iid
 from semsim.techniques.uplink import Uplink
-from semsim.train import Recipe, fit
+from semsim.train import Recipe
 
 Report = Callable[[dict[str, object]], None]
 
@@ -67,10 +60,13 @@ class FederatedOptions:
     uplink: str | None = None
     """Send the changes over the link: MODULATION:CODERATE:ESNO_DB, such as qpsk:1/2:5; needs bits of 2 to 16."""
     device: int = 0
-    """Steps of training for the device's encoder, 50 kB, cut out of the common one and distilled; 0 leaves it out."""
+    """Steps of training for a device's encoder of half the widths (43 kB), cut out of the common one and distilled; 0 leaves
+    it out."""
 
     def plan(self) -> Federation:
-        """Errors: ValueError as Federation, and for an uplink without bits."""
+        """Errors: ValueError as Federation, and for an uplink without bits and a negative number of steps."""
+        if self.device < 0:
+            raise ValueError(f"device is a number of steps; got {self.device}")
         if self.uplink is not None and self.bits == 32:
             raise ValueError("an uplink sends whole numbers: give their bits, such as 8")
         light = ("encoder.head", "encoder.linear", "decoder.head", "decoder.linear")
@@ -126,15 +122,15 @@ class Row(NamedTuple):
     """One training of the table.
 
     passes: images trained on. psnr: mean over the validation images of each one's, dB; psnr_batch: of their mean squared
-    error. rounds_95: first round with 95 % of the final PSNR. megabytes: exchanged, up and down. uplink_uses: complex
-    symbols that the uplink took, of all clients and rounds; 0 without one.
+    error. rounds_95: first round with 95 % of the final PSNR; None for local, which is scored at the end. megabytes:
+    exchanged, up and down. uplink_uses: complex symbols that the uplink took, of all clients and rounds; 0 without one.
     """
 
     training: str
     passes: int
     psnr: float
     psnr_batch: float
-    rounds_95: int
+    rounds_95: int | None
     up_megabytes: float
     down_megabytes: float
     uplink_uses: int
@@ -143,8 +139,9 @@ class Row(NamedTuple):
         """For a table on a terminal."""
         return {
             "training": self.training, "passes": self.passes, "PSNR dB": round(self.psnr, 2),
-            "of mean MSE": round(self.psnr_batch, 2), "to 95 %": self.rounds_95, "MB up": round(self.up_megabytes, 2),
-            "MB down": round(self.down_megabytes, 2), "uplink uses": self.uplink_uses,
+            "of mean MSE": round(self.psnr_batch, 2), "to 95 %": "" if self.rounds_95 is None else self.rounds_95,
+            "MB up": round(self.up_megabytes, 2), "MB down": round(self.down_megabytes, 2),
+            "uplink uses": self.uplink_uses,
         }  # fmt: skip
 
 
@@ -169,23 +166,21 @@ def train_fssc(
     codec = fssc.SYSTEM.fresh(size, seed)
     images = data_sets.training_images(data, codec.config.image_shape[0])[: options.images]
     clients = split_clients(options, images, lambda: data_sets.training_labels(data), seed)
+    check_clients(clients, plan)
+    snr = parse_range("test_esno_db", options.test_esno_db)
     if (out / "options.json").exists():
         raise ValueError(f"{out} already holds a training: choose another folder")
     out.mkdir(parents=True, exist_ok=True)
     write_text(
         out / "options.json", json.dumps({**vars(options), "data": data, "seed": seed}, indent=1) + "\n"
     )
-    snr = parse_range("test_esno_db", options.test_esno_db)
-    held_out = data_sets.validation_images(codec.config.image_shape[0])
-    evaluate = scorer(held_out, snr)
+    evaluate = fssc.scorer(data_sets.validation_images(codec.config.image_shape[0]), snr)
     alone = replace(plan, aggregate="none", bits=32, heavy_every=1, light=())
     trainings = [("federated", plan, clients)]
     if "local" in options.against:
-        trainings.append(
-            ("local", replace(plan, aggregate="none", bits=32, heavy_every=1, light=()), clients)
-        )
+        trainings.append(("local", alone, clients))
     if "centralised" in options.against:
-        trainings.append(("centralised", alone, centralised(clients, seed)))
+        trainings.append(("centralised", alone, [_everybody(clients, seed)]))
     rows, common = [], codec
     for name, how, who in trainings:
         module = nnx.clone(codec)
@@ -197,43 +192,32 @@ def train_fssc(
                 file.write(json.dumps(line) + "\n")
             report({"training": name, "round": done.number, **done.scores, "left out": list(done.left_out)})
 
+        every_round = (
+            how.aggregate != "none" or len(who) == 1
+        )  # scoring every client alone takes long: at the end
         found = federate(
             module, who, fssc.client_loss, how, seed=seed, evaluate=evaluate,
-            evaluate_every=1 if len(who) == 1 or how.aggregate != "none" else how.rounds,
+            evaluate_every=1 if every_round else how.rounds,
             deliver=used.deliver if used else None, report=log,
         )  # fmt: skip
         save_weights(
             out / f"{name}.safetensors", module, {**fssc.SYSTEM.metadata(module), "step": plan.rounds}
         )
-        rows.append(_row(name, found.history, used, how.bits))
+        rows.append(
+            _row(name, found.history, used, how.bits, rounds_to(found.history) if every_round else None)
+        )
         common = module if name == "federated" else common
     write_text(out / "table.json", json.dumps([row._asdict() for row in rows], indent=1) + "\n")
     if options.device:
-        rows_device = train_device(common, images, held_out, snr, options, out / "device", seed, report)
-        write_text(out / "device.json", json.dumps(rows_device, indent=1) + "\n")
+        recipe = Recipe(
+            steps=options.device, batch=options.local_batch, learning_rate=options.local_rate,
+            warmup=min(100, options.device // 4), seed=seed,
+        )  # fmt: skip
+        of_device = train_device(
+            common, images, recipe, options.train_esno_db, evaluate, out / "device", report
+        )
+        write_text(out / "device.json", json.dumps(of_device, indent=1) + "\n")
     return rows
-
-
-def scorer(images: np.ndarray, esno_db: tuple[float, ...]) -> Callable[[nnx.Module], dict[str, float]]:
-    """PSNR over AWGN, mean over images and SNR, always of the same noise."""
-    pictures = jnp.asarray(images, jnp.float32) / 255
-    fading = flat_fading("awgn", Propagation())
-
-    @nnx.jit
-    def score(codec: nnx.Module, noise_var: jax.Array) -> tuple[jax.Array, jax.Array]:
-        point = Point(jnp.int32(0), fading, noise_var)
-        found = analogue.transmit(codec, pictures, jax.random.key(7), Link(), point)
-        return jnp.mean(psnr(found.images, pictures)), jnp.mean(mse(found.images, pictures))
-
-    def evaluate(codec: nnx.Module) -> dict[str, float]:
-        each = [score(codec, jnp.float32(phy.esnodb2no(value))) for value in esno_db]
-        batch = [-10 * np.log10(float(error)) for _, error in each]
-        return {
-            "psnr": float(np.mean([float(value) for value, _ in each])),
-            "psnr_batch": float(np.mean(batch)),
-        }
-
-    return evaluate
 
 
 def rounds_to(history: list[Round], share: float = 0.95) -> int:
@@ -242,7 +226,14 @@ def rounds_to(history: list[Round], share: float = 0.95) -> int:
     return next(number for number, value in scores if value >= share * scores[-1][1])
 
 
-def _row(name: str, history: list[Round], link: Uplink | None, bits: int) -> Row:
+def _everybody(clients: list[Client], seed: int) -> Client:
+    """All images, at every Es/N0 that a client has."""
+    ranges = np.asarray([client.setting for client in clients])
+    widest = jnp.asarray([ranges[:, 0].min(), ranges[:, 1].max()], jnp.float32)
+    return replace(centralised(clients, seed)[0], setting=widest)
+
+
+def _row(name: str, history: list[Round], link: Uplink | None, bits: int, rounds_95: int | None) -> Row:
     last = history[-1]
     up, down = (sum(getattr(done, way) for done in history) / 1e6 for way in ("up", "down"))
     uses = 0
@@ -251,72 +242,7 @@ def _row(name: str, history: list[Round], link: Uplink | None, bits: int) -> Row
         uses = sum(
             count * link.channel_uses(done.sent, bits) for count, done in zip(senders, history, strict=True)
         )
-    return Row(
-        name, last.passes, last.scores["psnr"], last.scores["psnr_batch"], rounds_to(history), up, down, uses
-    )
-
-
-def train_device(
-    common: Swin,
-    images: np.ndarray,
-    held_out: np.ndarray,
-    esno_db: tuple[float, ...],
-    options: FederatedOptions,
-    out: Path,
-    seed: int,
-    report: Report,
-) -> list[dict[str, object]]:
-    """The device's encoder before the common decoder, four ways: fresh or cut out of the common encoder, with and without
-    distillation of its symbols. Only the encoder learns; every way has as many steps."""
-    recipe = Recipe(
-        steps=options.device,
-        batch=options.local_batch,
-        learning_rate=options.local_rate,
-        warmup=min(100, options.device // 4),
-        seed=seed,
-    )
-    setting = jnp.full(2, options.train_esno_db, jnp.float32)
-    evaluate = scorer(held_out, esno_db)
-    rows: list[dict[str, object]] = []
-    for sliced in (False, True):
-        for distil in (False, True):
-            pair = DevicePair(common, seed)
-            filled = slice_from(common.encoder, pair.device.encoder, GROUPS) if sliced else ()
-            before = evaluate(pair.device)
-            name = f"{'sliced' if sliced else 'fresh'}{'-distilled' if distil else ''}"
-
-            def loss(
-                live: DevicePair, batch: jax.Array, key: jax.Array, distil: bool = distil
-            ) -> tuple[jax.Array, dict]:
-                value, log = fssc.client_loss(live.device, batch, key, setting)
-                if distil:
-                    goal = jax.lax.stop_gradient(live.teacher.encode(batch))
-                    mine = live.device.encode(batch)
-                    value += output_loss(jnp.stack([mine.real, mine.imag]), jnp.stack([goal.real, goal.imag]))
-                return value, log
-
-            fit(
-                pair, images, recipe, loss, out / name, trainable=within("device.encoder"),
-                metadata={**fssc.SYSTEM.metadata(pair.device), "filled": list(filled)}, report=lambda line: None,
-            )  # fmt: skip
-            arrays = named_arrays(pair.device.encoder)
-            row: dict[str, object] = {
-                "device encoder": name, "parameters": sum(array.size for array in arrays.values()),
-                "bytes": sum(array.nbytes for array in arrays.values()),
-                "psnr at start": round(before["psnr"], 3), **{key: round(v, 3) for key, v in evaluate(pair.device).items()},
-            }  # fmt: skip
-            rows.append(row)
-            report(row)
-    return rows
-
-
-class DevicePair(nnx.Module):
-    """The common codec, and a device with an encoder of its own before the common decoder."""
-
-    def __init__(self, common: Swin, seed: int):
-        self.teacher = nnx.clone(common)
-        self.device = fssc.build(replace(fssc.DEVICE, channels=common.config.channels), seed)
-        self.device.decoder = nnx.clone(common.decoder)
+    return Row(name, last.passes, last.scores["psnr"], last.scores["psnr_batch"], rounds_95, up, down, uses)
 
 
 Options = Annotated[FederatedOptions, tyro.conf.arg(name="")]

@@ -43,7 +43,7 @@ DISTILLATION = 0.5
 """Weight of the large decoder's image against the true one."""
 
 OURS = BroadcastConfig(
-    SwinConfig((32, 64), (2, 4), (2, 4), 4, channels=16, mod_layers=2, linear_path=True), ((2, 4), (2, 2))
+    SwinConfig((16, 48), (2, 4), (2, 4), 4, channels=16, mod_layers=2, linear_path=True), ((2, 4), (2, 2))
 )
 SIZES = {
     "small": OURS,

@@ -4,6 +4,7 @@ Three losses for three places (outputs, features, logits), weights transferred b
 filter that keeps a part frozen: `semsim.train.fit` neither differentiates nor moves what it does not name.
 """
 
+import re
 from collections.abc import Mapping
 
 import jax
@@ -82,8 +83,8 @@ def slice_from(
     """Fills a narrower student with the leading channels of a wider teacher, as HeteroFL (arXiv 2010.01264) does.
 
     groups: (input, output) channels of a layer are so many groups side by side, each of which is cut by itself: the three
-    of queries, keys and values, the four of merged neighbours; by the end of a layer's dotted name. Returns the names that
-    were filled. Parameters that only one of them has stay as they are.
+    of queries, keys and values, the four of merged neighbours; by a regular expression for the end of a layer's dotted name.
+    Returns the names that were filled. Parameters that only one of them has stay as they are.
     Errors: ValueError for a student that is wider, naming the parameter.
     """
     theirs = _parameters(teacher)
@@ -92,7 +93,9 @@ def slice_from(
         if name not in theirs:
             continue
         layer, _, leaf = name.rpartition(".")
-        inside, outside = next((value for end, value in groups.items() if layer.endswith(end)), (1, 1))
+        inside, outside = next(
+            (value for end, value in groups.items() if re.search(f"({end})$", layer)), (1, 1)
+        )
         of_axes = (
             (*([1] * (mine.ndim - 2)), inside, outside)
             if leaf == "kernel"

@@ -122,7 +122,7 @@ def federate(
     Errors: ValueError for no client and for clients with less than a batch of images; FloatingPointError when no client is
     left whose numbers are finite.
     """
-    _check(clients, plan)
+    check_clients(clients, plan)
     graph, params, rest = nnx.split(module, nnx.Param, ...)
     count = len(clients)
     sharding = _over_devices(count)
@@ -171,7 +171,8 @@ def federate(
     return Federated(history, state)
 
 
-def _check(clients: Sequence[Client], plan: Federation) -> None:
+def check_clients(clients: Sequence[Client], plan: Federation) -> None:
+    """Errors: ValueError for no client, and for one with less than a batch of images."""
     if not clients:
         raise ValueError("a federation needs at least one client")
     for number, client in enumerate(clients):
