@@ -241,8 +241,12 @@ def _codec(
     chosen: System, codec: Any, checkpoint: Path | None, images: np.ndarray, whole: bool, cbr: str | None
 ) -> Any:
     """The codec to use, checked against the images it is to carry, at the rate asked for."""
+    rate = None if cbr is None else fraction("cbr", cbr)
+    of_rate = None
     if codec is None:
-        path = Path(checkpoint) if checkpoint else chosen.checkpoint
+        if checkpoint is None and rate is not None:
+            of_rate = dict(chosen.rates).get(rate)
+        path = Path(checkpoint) if checkpoint else of_rate or chosen.checkpoint
         if path is None or not (checkpoint or path.exists()):
             raise ValueError(
                 f"no weights of {chosen.name} ship with this version: train them and give their checkpoint"
@@ -250,11 +254,10 @@ def _codec(
         codec = chosen.load(path)
     height, width = images.shape[1:3]
     if chosen.adapt is not None:
-        return chosen.adapt(
-            codec, height=height, width=width, cbr=None if cbr is None else fraction("cbr", cbr)
-        )
-    if cbr is not None:
-        raise ValueError(f"{chosen.name} has one rate: leave cbr out")
+        return chosen.adapt(codec, height=height, width=width, cbr=rate)
+    if rate is not None and of_rate is None:
+        known = ", and ships for " + ", ".join(str(each) for each, _ in chosen.rates) if chosen.rates else ""
+        raise ValueError(f"{chosen.name} has one rate for each training{known}: leave cbr {cbr} out")
     size = codec.config.image_shape[0]
     if (height, width) == codec.config.image_shape:
         return codec

@@ -109,7 +109,12 @@ def test_a_recording_is_made_and_replayed(capsys, tmp_path):
     [
         (["run", "separation", "--index-map", "labelled"], "separation does not read index_map"),
         (["run", "ujscc", "--codec", "webp"], "ujscc does not read codec"),
-        (["run", "deepjscc", "--cbr", "1/6"], "deepjscc has one rate: leave cbr out"),
+        (
+            ["run", "deepjscc", "--cbr", "1/6"],
+            "one rate for each training, and ships for 1/12, 1/3: leave cbr 1/6 out",
+        ),
+        (["run", "stsc-vq", "--cbr", "1/6"], "one rate: leave cbr out"),
+        (["run", "ujscc", "--cbr", "1/6"], "ujscc has one rate for each training: leave cbr 1/6 out"),
         (["run", "ujscc", "--coderate", "1/2", "2/3"], "one coderate a run"),
         (["run", "ujscc", "--coderate", "1/2"], "add code ldpc"),
         (["run", "separation", "--codec", "gif"], "unknown codec 'gif'"),

@@ -174,6 +174,7 @@ def analogue_system(
     checkpoint: Path | None,
     objective: Loss = loss,
     adapt: Callable[..., Any] | None = None,
+    rates: tuple[tuple[Fraction, Path], ...] = (),
 ) -> System:
     """A system that is a codec of analogue symbols on this link, as `System` describes it."""
 
@@ -200,4 +201,5 @@ def analogue_system(
         upkeep=lambda names: None,
         metadata=lambda codec: {"system": name, "config": asdict(codec.config)},
         adapt=adapt,
+        rates=rates,
     )

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -91,6 +92,7 @@ class System:
     tiles.
     start(codec): fills a fresh codec with what another system learned, before it is trained, and returns the names of
     what it filled; None where training begins from nothing.
+    rates: files that ship for a bandwidth ratio each, of a system whose codecs have one.
     methods: ways of training in stages, by name, the first one the default; empty: one stage with `loss`.
     """
 
@@ -113,6 +115,7 @@ class System:
     as_bits: AsBits | None = None
     adapt: Callable[..., Any] | None = None
     start: Callable[[Any], tuple[str, ...]] | None = None
+    rates: tuple[tuple[Fraction, Path], ...] = ()
     methods: tuple[tuple[str, tuple[Stage, ...]], ...] = ()
 
     def stages(self, method: str | None, orders: tuple[str, ...] = ()) -> tuple[Stage, ...]:

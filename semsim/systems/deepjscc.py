@@ -1,11 +1,12 @@
 """DeepJSCC, small as published and strong, with analogue symbols and with VQ indices.
 
-deepjscc: Bourtsoulatze, Kurka, Gunduz, arXiv 1809.01733, 256 complex symbols an image (CBR 1/12). The paper trains one
-model per SNR; ours is one model for 0 to 20 dB. deepjscc-strong: a residual net of the cost of our Swin codec, told the
-Es/N0, of any image size, trained at CBR 1/3 and less. deepjscc-vq: the published nets with a codebook for each order in
-place of analogue symbols.
+deepjscc: Bourtsoulatze, Kurka, Gunduz, arXiv 1809.01733, 256 complex symbols an image (CBR 1/12) or 1024 (1/3). The paper
+trains one model per SNR; ours is one model for 0 to 20 dB. deepjscc-strong: a residual net of the cost of our Swin codec,
+told the Es/N0, of any image size, trained at CBR 1/3 and less. deepjscc-vq: the published nets with a codebook for each
+order in place of analogue symbols.
 """
 
+from fractions import Fraction
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -62,7 +63,10 @@ def _indexed_config(net: dict[str, Any], **settings: Any) -> IndexedConfig:
     return IndexedConfig(DeepJSCCConfig(**net), **settings)
 
 
-SYSTEM = analogue_system("deepjscc", SIZES, build, load, RECIPE, CHECKPOINT)
+SYSTEM = analogue_system(
+    "deepjscc", SIZES, build, load, RECIPE, CHECKPOINT,
+    rates=((Fraction(1, 12), CHECKPOINT), (Fraction(1, 3), WEIGHTS / "deepjscc_third.safetensors")),
+)  # fmt: skip
 STRONG = analogue_system(
     "deepjscc-strong", STRONG_SIZES, build_strong,
     partial(load_codec, name="deepjscc-strong", config_type=ResidualConfig, build=build_strong),
