@@ -3,6 +3,7 @@
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
+from fractions import Fraction
 from pathlib import Path
 
 import matplotlib
@@ -45,10 +46,13 @@ IMAGE_METRICS = ("psnr", "ssim", "ser", "bler", "outage")
 def quality_figure(rows: Sequence[Mapping], metrics: Sequence[str] = IMAGE_METRICS) -> Figure:
     """Image metrics against Es/N0: a row of panels a metric, a panel a channel, a line a system and its code.
 
-    Metrics that no row has are left out. Errors: ValueError if none is left.
+    Lines say their payload's channel uses where these differ. Metrics that no row has are left out. Errors: ValueError if
+    none is left.
     """
-    figure = _panels(rows, metrics, "esno_db")
     rates = sorted({(row["cbr_payload"], row["cbr"]) for row in rows})
+    if len({payload for payload, _ in rates}) > 1:
+        rows = [{**row, "rate": str(Fraction(row["cbr_payload"]).limit_denominator(1000))} for row in rows]
+    figure = _panels(rows, metrics, "esno_db")
     text = ", ".join(f"{payload:.4f} payload, {total:.4f} in all" for payload, total in rates)
     figure.suptitle(f"channel uses per source sample: {text}", fontsize="small")
     return figure
@@ -172,6 +176,7 @@ def _line(row: Mapping) -> str:
     """What a legend calls the curve that a row belongs to."""
     coded = "code" in row or "coderate" in row
     parts = [row.get("run"), row.get("dialect"), row.get("system"), row.get("codec"), row["modulation"]]
+    parts += [f"CBR {row['rate']}"] if "rate" in row else []
     parts += [f"{row['k']}/{row['num_coded_bits']}"] if "k" in row else [row.get("coderate")]
     parts += ["labelled"] if row.get("index_map") == "labelled" and "code" not in row else []
     parts += [f"{row['num_tx']}x{row['num_rx']} {row['scheme']}"] if "scheme" in row else []

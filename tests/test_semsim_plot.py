@@ -134,6 +134,13 @@ def test_a_quality_figure_has_a_line_of_panels_for_each_metric():
     assert names == ["ujscc bpsk", "ujscc qam16"]
 
 
+def test_rates_of_one_system_are_lines_of_their_own():
+    third = [{**row, "cbr_payload": 1 / 3, "value": row["value"] + 5} for row in QUALITY]
+    axes = plot.quality_figure(QUALITY + third, ("psnr",)).axes[0]
+    np.testing.assert_array_equal(lines(axes, "ujscc qam16 CBR 1/12")[0].get_xydata(), [[0, 20], [10, 30]])
+    np.testing.assert_array_equal(lines(axes, "ujscc qam16 CBR 1/3")[0].get_xydata(), [[0, 25], [10, 35]])
+
+
 def test_a_figure_prints_the_ledger_total():
     assert "0.0833 payload, 0.1875 in all" in plot.quality_figure(QUALITY).get_suptitle()
 
