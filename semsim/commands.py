@@ -154,6 +154,7 @@ def train(
     size: str | None = None,
     method: str | None = None,
     steps: int | None = None,
+    batch: int | None = None,
     seed: int | None = None,
     federated: federation.Options = federation.FederatedOptions(),  # noqa: B008 (frozen)
 ) -> None:
@@ -161,24 +162,25 @@ def train(
 
     Args:
         system: which system.
-        data: cifar10, or a folder of images, which are cut into tiles.
+        data: cifar10, or natural-train or a folder of images, which are cut into tiles.
         out: folder for log, state and weights. Default: runs/train-<system>.
         resume: continue the run in that folder.
         orders: train only these modulation orders (a specialist); default: all.
         size: of the system's codecs, such as cifar or hr-base; default: the one that ships.
         method: of frenca: frenca transfer distil plain iterative.
         steps: another length than the recipe's.
+        batch: another number of images in a step than the recipe's; the hr sizes were published with 16.
         seed: another seed than the recipe's.
     """
     chosen = SYSTEMS[check_name("system", system, tuple(SYSTEMS))]
-    changes = {"steps": steps, "seed": seed}
+    changes = {"steps": steps, "batch": batch, "seed": seed}
     recipe: Recipe = replace(
         chosen.recipe, **{name: value for name, value in changes.items() if value is not None}
     )
     folder = out or Path("runs") / f"train-{system}"
     if system == "fssc":
-        if resume or orders or method or steps:
-            raise ValueError("fssc is trained by rounds: leave resume, orders, method and steps out")
+        if resume or orders or method or steps or batch:
+            raise ValueError("fssc is trained by rounds: leave resume, orders, method, steps and batch out")
         rows = federation.train_fssc(
             federated, data, folder, size=size, seed=seed or 0, report=lambda line: console.print(line)
         )
@@ -230,12 +232,12 @@ def data(
 
     Args:
         action: list, or get.
-        name: cifar10 or natural.
+        name: cifar10, natural or natural-train.
         source: a local copy to read instead of downloading.
     """
     if action == "list":
         for entry in data_sets.list_sets():
-            print(f"{entry.name:10} {'ready' if entry.ready else 'not here':9} {entry.description}")
+            print(f"{entry.name:13} {'ready' if entry.ready else 'not here':9} {entry.description}")
         return
     fetched = data_sets.get(name, source)
     print(f"{fetched.name}: {fetched.note}")

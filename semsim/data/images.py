@@ -56,6 +56,8 @@ def load(
     sides = (size, size) if isinstance(size, int) else size
     if sides is not None and min(sides) < 1:
         raise ValueError(f"size must be positive; got {size}")
+    if name_or_path == NATURAL_TRAIN:
+        return _from_folder(_cached(NATURAL_TRAIN), sides, tile, limit, on_bad)
     if isinstance(name_or_path, str) and name_or_path in _NAMED:
         found = _NAMED[name_or_path]()
     else:
@@ -125,7 +127,7 @@ def _embedded() -> ImageSet:
 
 def _cached(name: str) -> Path:
     path = fetch.cached(name)
-    if not path.is_file():
+    if not path.exists():
         raise ValueError(
             f"{name} is not in the cache ({path}): run `semsim data get {name}`, or `semsim data get {name} --from PATH`"
         )
@@ -153,7 +155,8 @@ _NAMED: dict[str, Callable[[], ImageSet]] = {
     "cifar10-train": lambda: _cifar(_cached("cifar10"), "train", "cifar10-train"),
     "natural": _natural,
 }
-NAMES = tuple(_NAMED)
+NATURAL_TRAIN = "natural-train"
+NAMES = (*_NAMED, NATURAL_TRAIN)
 
 
 def _unknown(given: str | Path) -> str:

@@ -1,5 +1,7 @@
 """Images to train on, with the validation images left out."""
 
+from pathlib import Path
+
 import numpy as np
 from jaxtyping import UInt8
 
@@ -11,10 +13,16 @@ CIFAR_VALIDATION = 1000
 
 
 def training_images(name_or_path: str, size: int) -> UInt8[np.ndarray, "n size size 3"]:
-    """CIFAR-10 without its validation images, or every image of another set cut into tiles of `size`. Errors: as `load`."""
+    """CIFAR-10 without its validation images, or every image of another set cut into tiles of `size`.
+
+    Of a DIV2K folder those of DIV2K_train_HR. Errors: ValueError for natural-24, which is for tests, and as `load`.
+    """
+    if name_or_path == "natural":
+        raise ValueError("natural is held out for tests: train on natural-train, or a folder")
     if name_or_path == "cifar10":
         return load("cifar10-train", size=size).images[:-CIFAR_VALIDATION]
-    return load(name_or_path, tile=size).images
+    published = Path(name_or_path).expanduser() / "DIV2K_train_HR"
+    return load(published if published.is_dir() else name_or_path, tile=size).images
 
 
 def validation_images(size: int) -> UInt8[np.ndarray, "n size size 3"]:
