@@ -28,7 +28,8 @@ class AnalogueConfig(Protocol):
     """What the structure of an analogue codec says of its symbols; a frozen dataclass.
 
     image_shape: height and width. grid: positions of a map. maps: complex maps that there are. sent_maps: how many of
-    them are sent. choice: which: "first", or those of most "energy" in each image. num_symbols: complex symbols of an image.
+    them are sent. choice: which: "first", or those of most "energy" in each image. told: whether the encoder adapts to the
+    Es/N0, so that the sender has to know it. num_symbols: complex symbols of an image.
     """
 
     @property
@@ -41,6 +42,8 @@ class AnalogueConfig(Protocol):
     def sent_maps(self) -> int: ...
     @property
     def choice(self) -> str: ...
+    @property
+    def told(self) -> bool: ...
     @property
     def num_symbols(self) -> int: ...
 

@@ -50,6 +50,11 @@ class BroadcastConfig:
         return self.encoder.choice
 
     @property
+    def told(self) -> bool:
+        """False: the encoder is told one value for all users."""
+        return False
+
+    @property
     def num_symbols(self) -> int:
         """Complex symbols of an image."""
         return self.encoder.num_symbols

@@ -59,6 +59,11 @@ class DeepJSCCConfig:
         return "first"
 
     @property
+    def told(self) -> bool:
+        """The nets take no notice of the Es/N0."""
+        return False
+
+    @property
     def num_symbols(self) -> int:
         return self.channels * self.grid[0] * self.grid[1]
 

@@ -81,6 +81,11 @@ class ResidualConfig:
         return (self.sent or self.channels) // 2
 
     @property
+    def told(self) -> bool:
+        """The nets adapt to the Es/N0."""
+        return True
+
+    @property
     def num_symbols(self) -> int:
         """Complex symbols of an image."""
         return self.grid[0] * self.grid[1] * self.sent_maps

@@ -96,6 +96,11 @@ class SwinConfig:
         return (self.sent or self.channels) // 2
 
     @property
+    def told(self) -> bool:
+        """Whether the nets adapt to the Es/N0."""
+        return self.mod_layers > 0
+
+    @property
     def num_symbols(self) -> int:
         """Complex symbols of an image."""
         return self.grid[0] * self.grid[1] * self.sent_maps

@@ -112,6 +112,15 @@ def test_systems_of_one_rate_refuse_another() -> None:
             simulation.sweep(name, from_array(images), "qpsk", "awgn", [10.0], cbr="1/6", **given)
 
 
+def test_a_sender_that_adapts_is_declared_to_know_the_snr():
+    def declared(name):
+        codec = nnx.eval_shape(SYSTEMS[name].fresh)
+        return "Es/N0 at the sender" in [line.what for line in SYSTEMS[name].ledger(codec, Link()).overhead]
+
+    found = {name: declared(name) for name in ("stsc", "deepjscc-strong", "deepjscc", "fssc", "frenca")}
+    assert found == {"stsc": True, "deepjscc-strong": True, "deepjscc": False, "fssc": False, "frenca": False}
+
+
 @pytest.mark.parametrize(("name", "build"), [("stsc", codec), ("stsc-vq", indexed)])
 def test_weights_come_back_from_their_file(tmp_path, name: str, build) -> None:
     """Nested settings too; and a checkpoint of another system is refused."""

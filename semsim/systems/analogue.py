@@ -72,7 +72,10 @@ def ledger(codec: Any, link: Link) -> Ledger:
     """What one image costs on air, and what the receiver is given for nothing."""
     config = codec.config
     payload = Line("symbols", config.num_symbols, "analogue values of unit mean energy")
-    overhead = (*_choice(config), *grid_overhead(link.grid, config.num_symbols), *declared(link))
+    known = (
+        (Line("Es/N0 at the sender", 0, "declared: of this realisation, fed back"),) if config.told else ()
+    )
+    overhead = (*_choice(config), *grid_overhead(link.grid, config.num_symbols), *known, *declared(link))
     return Ledger(3 * math.prod(config.image_shape), payload, overhead)
 
 

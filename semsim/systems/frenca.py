@@ -39,6 +39,8 @@ USERS = ("analogue-large", "analogue-small")
 LARGE, SMALL = 0, 1
 TRAINING_DB = (1.0, 3.0, 5.0, 7.0)
 """Es/N0 of a training image: one of these."""
+BROADCAST_DB = 4.0
+"""What the encoder is told, always: one broadcast cannot follow the channel of each user. Decoders are told their own."""
 DISTILLATION = 0.5
 """Weight of the large decoder's image against the true one."""
 
@@ -60,16 +62,16 @@ def transmit(
     """Images to the user `point.order`, over that user's channel."""
 
     def ends(codec: Broadcast, images: Array, told: Array) -> analogue.Ends:
-        return codec.encode(images, told), lambda received: codec.decode(received, told, point.order)
+        return codec.encode(images, BROADCAST_DB), lambda received: codec.decode(received, told, point.order)
 
     return analogue.transmit(codec, images, key, link, point, ends)
 
 
 def _received(codec: Broadcast, images: Array, key: Key[Array, ""]) -> tuple[Array, Array]:
-    """What all users hear in training, over AWGN, and the Es/N0 that they are told."""
+    """What all users hear in training, over AWGN, and the Es/N0 that their decoders are told."""
     key_snr, key_noise = jax.random.split(key)
     told = jax.random.choice(key_snr, jnp.asarray(TRAINING_DB), images.shape[:1])
-    symbols = codec.encode(images, told)
+    symbols = codec.encode(images, BROADCAST_DB)
     gain = no_fading().gains(key_noise, symbols.shape)
     noise_var = jnp.asarray(phy.esnodb2no(told))
     return send_symbols(key_noise, Link(), Symbols(symbols), gain, noise_var).values, told
@@ -171,8 +173,8 @@ SYSTEM = System(
     sizes=tuple(SIZES.items()),
     build=build,
     load=partial(load_codec, name="frenca", config_type=_config, build=build),
-    encode=lambda codec, images, row: codec.encode(images),
-    decode=lambda codec, received, row: codec.decode(received, jnp.zeros(len(received)), row[0]),
+    encode=lambda codec, images, row: codec.encode(images, BROADCAST_DB),
+    decode=lambda codec, received, row: codec.decode(received, jnp.full(len(received), BROADCAST_DB), row[0]),
     transmit=transmit,
     ledger=analogue.ledger,
     order=order,
