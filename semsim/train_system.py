@@ -41,6 +41,7 @@ def train_system(
             codec, images, recipe, only.loss, out, upkeep=upkeep, trainable=only.trainable, metadata=metadata,
             resume=resume, report=report,
         )  # fmt: skip
+    used = method or system.methods[0][0]
     changed: tuple[str, ...] = ()
     for number, stage in enumerate(stages, start=1):
         if stage.prepare is not None:
@@ -57,7 +58,7 @@ def train_system(
             codec, images, part, stage.loss, folder, upkeep=upkeep, trainable=stage.trainable, metadata=known,
             resume=resume, report=lambda line, stage=stage: report({"stage": stage.name, **line}),
         )  # fmt: skip
-    save_weights(out / "weights.safetensors", codec, {**metadata, "method": method, "step": recipe.steps})
+    save_weights(out / "weights.safetensors", codec, {**metadata, "method": used, "step": recipe.steps})
     return out / "weights.safetensors"
 
 

@@ -70,7 +70,7 @@ def test_three_trainings_of_equal_passes_and_what_they_exchanged(tmp_path):
     of_federation = rows["federated"]
     assert of_federation.up_megabytes == pytest.approx(2 * 2 * (size + 4 * parts) / 1e6)
     assert of_federation.down_megabytes == pytest.approx(2 * 2 * 4 * size / 1e6)
-    assert of_federation.uplink_uses == 2 * 2 * options.link().channel_uses(size, 8) > 0
+    assert of_federation.uplink_uses == 2 * 2 * options.link().channel_uses(size + 4 * parts, 8) > 0
     for name in ("local", "centralised"):
         assert (rows[name].up_megabytes, rows[name].down_megabytes, rows[name].uplink_uses) == (0, 0, 0)
     assert rows["local"].rounds_95 is None and of_federation.rounds_95 in (1, 2)

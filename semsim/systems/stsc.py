@@ -28,7 +28,7 @@ OURS = SwinConfig((32, 96), (1, 3), (2, 6), 4, mod_layers=2, linear_path=True)
 
 RECIPE = Recipe(steps=10_000, batch=50, learning_rate=3e-3, warmup=300)
 """What the shipped weights were trained with."""
-VQ_RECIPE = Recipe(steps=10_000, batch=50, learning_rate=1.5e-3, warmup=300)
+VQ_RECIPE = Recipe(steps=4_000, batch=50, learning_rate=1.5e-3, warmup=300)
 """At twice the rate the vectors ran away from the codebook: 92 of 256 codewords were in use after 1,000 steps."""
 
 

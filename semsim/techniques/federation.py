@@ -77,7 +77,8 @@ class Federation:
 class Round(NamedTuple):
     """What a round did. passes: images trained on, of all clients and rounds so far. losses: mean squared error of each
     client while it trained. weights: of each client in the mean. left_out: clients whose numbers were not finite. up, down:
-    bytes of this round, all clients together; sent: numbers that each client sent up."""
+    bytes of this round, all clients together; sent: numbers that each client sent up, a scale counted as the numbers of its
+    32 bits."""
 
     number: int
     passes: int
@@ -357,8 +358,9 @@ def _traffic(
         leaf.size for path, leaf in jax.tree_util.tree_flatten_with_path((params, rest))[0]
         if whole or _is_light(path, plan.light)
     ]  # fmt: skip
+    scales = math.ceil(32 * len(sizes) / plan.bits) if plan.bits < 32 else 0
     one_up = sum(sizes) * plan.bits / 8 + (4 * len(sizes) if plan.bits < 32 else 0)
-    return math.ceil(one_up) * senders, 4 * sum(sizes) * count, sum(sizes)
+    return math.ceil(one_up) * senders, 4 * sum(sizes) * count, sum(sizes) + scales
 
 
 def _scores(graph: Any, state: Any, evaluate: Evaluate, count: int) -> dict[str, float]:
