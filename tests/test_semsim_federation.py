@@ -142,8 +142,11 @@ def test_parts_that_do_not_travel_stay_with_their_client():
 
     found, _ = trained(CLIENTS, replace(plan, bits=8), deliver=spy)
     light, heavy = 4 * 12 + 12, 12 * 4 + 4
-    assert [done.sent for done in found.history] == [light, light, light + heavy, light + heavy]
-    assert spread["sent"] == [done.sent for done in found.history]
+    assert spread["sent"] == [light, light, light + heavy, light + heavy]
+    scales = [8, 8, 16, 16]  # 32 bits for each of two arrays, or of four, as numbers of 8 bits
+    assert [done.sent for done in found.history] == [
+        a + b for a, b in zip(spread["sent"], scales, strict=True)
+    ]
     for leaf in jax.tree.leaves(found.states):  # the last round exchanges everything
         np.testing.assert_array_equal(leaf, jnp.broadcast_to(leaf[:1], leaf.shape))
 

@@ -1,7 +1,7 @@
 """Changes of weights over the link itself: numbers -> bits -> LDPC words -> symbols -> air -> words -> numbers.
 
-A word whose checks fail is a known loss: the server counts its numbers as unchanged. The scale of each array is priced as the
-numbers are, and taken to arrive.
+A word whose checks fail is a known loss: the server counts its numbers as unchanged. The scale of each array is priced as
+the numbers are, and taken to arrive.
 """
 
 import math
