@@ -11,6 +11,7 @@ import pytest
 from flax import nnx
 
 from semsim.recipe import Recipe, batch_indices
+from semsim.techniques import federation
 from semsim.techniques.federation import Client, Federation, centralised, federate, fedlol_weights
 from semsim.techniques.uplink import Uplink
 from semsim.train import TrainState, gradient_step
@@ -202,3 +203,24 @@ def test_scores_come_when_asked_for():
 def test_refusals(wrong, message):
     with pytest.raises(ValueError, match=message):
         wrong()
+
+
+def test_clients_train_side_by_side_without_a_collective(monkeypatch):
+    """XLA ends the process where a collective waits too long for a thread, on a busy CPU."""
+    texts = []
+
+    def spying(*arguments):
+        work = local_work(*arguments)
+
+        def call(*given):
+            assert len(jax.tree.leaves(given[0])[0].sharding.device_set) == len(jax.devices()) > 1
+            texts.append(work.lower(*given).compile().as_text())
+            return work(*given)
+
+        return call
+
+    local_work = federation._local_work
+    monkeypatch.setattr(federation, "_local_work", spying)
+    trained(CLIENTS)
+    (text,) = texts
+    assert not any(name in text for name in ("all-reduce", "all-gather", "collective-permute", "all-to-all"))

@@ -133,7 +133,8 @@ def federate(
     roots = jnp.stack([jax.random.key(client.seed) for client in clients])
     shares = np.asarray([len(client.images) for client in clients], float)
     work = _local_work(graph, loss, plan)
-    state = _stack((params, rest), count, sharding)
+    server = jax.devices()[0]
+    state = _stack((params, rest), count)
     history: list[Round] = []
     passes = 0
     for number in range(plan.rounds):
@@ -141,10 +142,13 @@ def federate(
         rate = plan.learning_rate * 0.5 * (1 + np.cos(np.pi * number / plan.rounds))
         before = state
         after, losses = work(
-            before, pool, *_place((chosen, active), sharding), settings, roots,
+            _place(before, sharding), pool, *_place((chosen, active), sharding), settings, roots,
             *_place((number * active.sum(axis=1, dtype=np.int32),), sharding), jnp.float32(rate),
         )  # fmt: skip
         passes += int(active.sum()) * plan.batch
+        # Copied, not reduced across the devices: XLA's collectives on a CPU end the process when a busy machine lets one
+        # of its threads wait, and an exchange needs every client's weights in one place anyway.
+        after = jax.device_put(after, server)
         losses = np.asarray(losses, float)
         fine = np.asarray(_finite(after)) & np.isfinite(losses)
         if not fine.any():
@@ -185,7 +189,7 @@ def check_clients(clients: Sequence[Client], plan: Federation) -> None:
 
 
 def _over_devices(count: int) -> NamedSharding | None:
-    """Clients side by side on as many devices as divide them; None on one."""
+    """Clients side by side on as many devices as divide them while they train; None on one."""
     devices = jax.devices()
     usable = max(number for number in range(1, len(devices) + 1) if count % number == 0)
     if usable == 1:
@@ -197,8 +201,8 @@ def _place(tree: Any, sharding: NamedSharding | None) -> Any:
     return jax.tree.map(jnp.asarray, tree) if sharding is None else jax.device_put(tree, sharding)
 
 
-def _stack(tree: Any, count: int, sharding: NamedSharding | None) -> Any:
-    return _place(jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (count, *leaf.shape)), tree), sharding)
+def _stack(tree: Any, count: int) -> Any:
+    return jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (count, *leaf.shape)), tree)
 
 
 def _batches(
