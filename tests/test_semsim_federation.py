@@ -214,7 +214,7 @@ def test_clients_train_side_by_side_without_a_collective(monkeypatch):
 
         def call(*given):
             assert len(jax.tree.leaves(given[0])[0].sharding.device_set) == len(jax.devices()) > 1
-            texts.append(work.lower(*given).compile().as_text())
+            texts.append(jax.jit(work).lower(*given).compile().as_text())
             return work(*given)
 
         return call
