@@ -1,9 +1,10 @@
-"""Strict settings of every test: ranks never promoted in silence, one backend, no window.
+"""Strict settings of every test: ranks never promoted in silence, one backend, no window, no heap of programs.
 
 Set before anything imports jax or matplotlib. pyproject.toml makes warnings errors; annotated shapes become
 run-time checks with `pytest --jaxtyping-packages=phy,channels,models,semsim,beartype.beartype`.
 """
 
+import gc
 import os
 
 # The tolerances were chosen for the CPU. Export JAX_PLATFORMS to try another backend.
@@ -13,5 +14,14 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 os.environ.setdefault("JAX_NUM_CPU_DEVICES", "4")
 
 import jax  # noqa: E402
+import pytest  # noqa: E402
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def compiled_programs_go_with_their_module():
+    """Each holds some memory maps, of which Linux gives a process 65,530: XLA aborts at the next program after the last."""
+    yield
+    jax.clear_caches()
+    gc.collect()
