@@ -103,9 +103,9 @@ def difference(left: np.ndarray, right: np.ndarray) -> Interval:
     return paired_interval(np.asarray(left, np.float64) - np.asarray(right, np.float64))
 
 
-def text(interval: Interval) -> str:
+def text(interval: Interval, number: str = "+.3f") -> str:
     """+0.123 [+0.101, +0.145]"""
-    return f"{interval.value:+.3f} [{interval.low:+.3f}, {interval.high:+.3f}]"
+    return f"{interval.value:{number}} [{interval.low:{number}}, {interval.high:{number}}]"
 
 
 def print_table(rows: Sequence[Mapping[str, str]]) -> None:
