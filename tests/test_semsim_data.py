@@ -53,6 +53,22 @@ def test_small_limit_sees_all_eight_photographs_and_is_a_prefix():
     np.testing.assert_array_equal(few.images, all_of_them.images[:8])
 
 
+def test_a_tile_knows_its_photograph():
+    """Two of the eight crops are of one starry sky: seven photographs."""
+    found = data.load("embedded")
+    assert found.groups is not None and found.groups.tolist().count(0) == 64
+    scenes = {
+        (name.split("/")[0].split("-")[0], group)
+        for name, group in zip(found.names, found.groups, strict=True)
+    }
+    assert len(scenes) == len({scene for scene, _ in scenes}) == len(set(found.groups.tolist())) == 7
+    few = data.load("embedded", limit=9).groups
+    assert few is not None and few.tolist() == [0, 1, 2, 3, 4, 4, 6, 7, 0]
+    again = data.load("embedded", tile=16, limit=600).groups
+    assert again is not None and again.tolist() == [*found.groups, *found.groups[:88]]
+    assert data.from_array(found.images[:4]).groups is None
+
+
 @pytest.mark.parametrize("count", [1, 2, 3, 7, 64, 192])
 def test_tile_order_is_a_permutation(count):
     assert sorted(folders.tile_order(count)) == list(range(count))
@@ -110,6 +126,7 @@ def test_tiles_come_from_the_images_in_turn_whatever_their_sizes(tmp_path):
         "large.png",
         "small.png",
     ]
+    assert found.groups is not None and found.groups.tolist() == [0, 1, 0, 1, 0, 0, 0, 0]
     for image, name in zip(found.images, found.names, strict=True):
         if name.startswith("large"):
             row, column = divmod(int(name.split("/")[1]), 3)

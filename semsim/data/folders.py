@@ -148,8 +148,11 @@ def cut(image: np.ndarray, tile: int) -> np.ndarray:
 
 def tiles(
     images: list[np.ndarray], names: list[str], tile: int, limit: int | None
-) -> tuple[np.ndarray, list[str]]:
-    """Tiles of all images taken in turn, so that a small `limit` sees every image; names are `image/row-major index`."""
+) -> tuple[np.ndarray, list[str], np.ndarray]:
+    """Tiles of all images taken in turn, so that a small `limit` sees every image.
+
+    Returns the tiles, their names `image/row-major index`, and the number of the image that each was cut from.
+    """
     pieces: list[tuple[int, int, np.ndarray, str]] = []
     for i, (image, name) in enumerate(zip(images, names, strict=True)):
         grid = cut(image, tile)
@@ -157,4 +160,5 @@ def tiles(
         pieces.extend((turn, i, grid[k], f"{name}/{k:03d}") for turn, k in enumerate(order))
     pieces.sort(key=lambda piece: piece[:2])
     kept = pieces[:limit]
-    return np.stack([piece[2] for piece in kept]), [piece[3] for piece in kept]
+    sources = np.array([piece[1] for piece in kept])
+    return np.stack([piece[2] for piece in kept]), [piece[3] for piece in kept], sources

@@ -18,18 +18,22 @@ from semsim.data import cifar, fetch, folders
 
 EMBEDDED = ("astronaut", "chelsea", "coffee", "rocket", "hubble-left", "hubble-right", "retina", "ihc")
 _STRIP, _PHOTOGRAPH, _TILE = "demo_cc0_8x256.png", 256, 32
+_HUBBLE = EMBEDDED.index("hubble-left"), EMBEDDED.index("hubble-right")  # two crops of one photograph
 
 
 class ImageSet(NamedTuple):
     """Images of one size with their names, and where they came from.
 
     images: uint8 (or float32 in [0, 1] from `from_array`) [n, height, width, 3]. note: one line for records and figures.
+    groups: number of the photograph that each image was cut from, int [n]; None: each is one of its own. Pieces of one
+    photograph resemble each other, so what is said of photographs in general rests on the number of these.
     """
 
     name: str
     images: np.ndarray
     names: tuple[str, ...]
     note: str
+    groups: np.ndarray | None = None
 
 
 def load(
@@ -120,9 +124,11 @@ def _embedded() -> ImageSet:
         Image.open(stream) as image,
     ):
         photographs = list(folders.cut(np.asarray(image.convert("RGB")), _PHOTOGRAPH))
-    images, names = folders.tiles(photographs, list(EMBEDDED), _TILE, None)
-    note = "eight CC0 or public-domain photographs of scikit-image, cut to 512 patches of 32x32: toy data"
-    return ImageSet("embedded", images, tuple(names), note)
+    images, names, sources = folders.tiles(photographs, list(EMBEDDED), _TILE, None)
+    note = "eight crops of seven CC0 or public-domain photographs of scikit-image, cut to 512 patches of 32x32: toy data"
+    return ImageSet(
+        "embedded", images, tuple(names), note, np.where(sources == _HUBBLE[1], _HUBBLE[0], sources)
+    )
 
 
 def _cached(name: str) -> Path:
@@ -170,11 +176,14 @@ def _select(found: ImageSet, size: tuple[int, int] | None, tile: int | None, lim
         folders.check_size(found.images[0], size, tile)
     except ValueError as error:
         raise ValueError(f"{found.name} has images of {error}") from error
-    images, names, note = found.images, found.names, found.note
+    images, names, note, groups = found.images, found.names, found.note, found.groups
     if tile is not None:
-        images, tiled = folders.tiles(list(images), list(names), tile, limit)
+        images, tiled, sources = folders.tiles(list(images), list(names), tile, limit)
         names, note = tuple(tiled), f"{note}; tiles of {tile}x{tile}"
-    return ImageSet(found.name, images[:limit], names[:limit], note)
+        groups = sources if groups is None else groups[sources]
+    return ImageSet(
+        found.name, images[:limit], names[:limit], note, None if groups is None else groups[:limit]
+    )
 
 
 def _from_folder(
@@ -184,13 +193,13 @@ def _from_folder(
     note = f"{len(read.images)} files of {path}"
     if tile is None:
         images, turned = folders.one_way_up(read.images, size)
-        names = read.names
+        names, groups = read.names, None
         if turned:
             note += f"; {turned} turned by 90 degrees"
     else:
-        images, names = folders.tiles(read.images, read.names, tile, limit)
+        images, names, groups = folders.tiles(read.images, read.names, tile, limit)
         note += f"; tiles of {tile}x{tile}"
     if read.skipped:
         more = f" and {len(read.skipped) - 3} more" if len(read.skipped) > 3 else ""
         note += f"; skipped {'; '.join(read.skipped[:3])}{more}"
-    return ImageSet(path.resolve().name, images, tuple(names), note)
+    return ImageSet(path.resolve().name, images, tuple(names), note, groups)
