@@ -174,7 +174,7 @@ def train_fssc(
     write_text(
         out / "options.json", json.dumps({**vars(options), "data": data, "seed": seed}, indent=1) + "\n"
     )
-    evaluate = fssc.scorer(data_sets.validation_images(codec.config.image_shape[0]), snr)
+    evaluate = fssc.scorer(data_sets.validation_images(data, codec.config.image_shape[0]), snr)
     alone = replace(plan, aggregate="none", bits=32, heavy_every=1, light=())
     trainings = [("federated", plan, clients)]
     if "local" in options.against:

@@ -26,7 +26,7 @@ OPTIONS = FederatedOptions(clients=2, rounds=2, local_batch=10, local_rate=1e-3)
 def tiny(monkeypatch):
     monkeypatch.setattr(fssc, "SYSTEM", replace(fssc.SYSTEM, sizes=(("tiny", NET),)))
     monkeypatch.setattr(federated.data_sets, "training_images", lambda name, side: IMAGES)
-    monkeypatch.setattr(federated.data_sets, "validation_images", lambda side: IMAGES[::4])
+    monkeypatch.setattr(federated.data_sets, "validation_images", lambda name, side: IMAGES[::4])
     monkeypatch.setattr(federated.data_sets, "training_labels", lambda name: LABELS)
 
 

