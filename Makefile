@@ -11,7 +11,7 @@ run: $(VENV)/core.stamp
 	$(BIN)/semsim demo --out runs/demo
 
 test: $(VENV)/test.stamp
-	$(BIN)/python -m pytest --durations=15
+	$(BIN)/python -m pytest -n auto --dist loadfile --durations=15
 
 lint: $(VENV)/test.stamp
 	$(BIN)/ruff check .
