@@ -115,6 +115,54 @@ def test_portraits_are_turned_and_the_note_says_so(tmp_path):
     assert data.load(tmp_path, size=(36, 24)).images.shape == (3, 36, 24, 3)
 
 
+def test_one_file_is_a_set_of_one(tmp_path):
+    pixels = save(tmp_path / "a.png", picture(1, 40, 50))
+    found = data.load(tmp_path / "a.png")
+    assert found.names == ("a.png",) and found.note == f"1 file of {tmp_path / 'a.png'}"
+    np.testing.assert_array_equal(found.images[0], pixels)
+    with pytest.raises(ValueError, match=r"a\.txt: not a PNG, JPEG or WebP image; take the file out"):
+        (tmp_path / "a.txt").write_text("x")
+        data.load(tmp_path / "a.txt")
+
+
+def test_sizes_may_be_mixed(tmp_path):
+    """Pictures of three sizes, of which two have as many rows, stay as they are; nothing is turned then."""
+    shapes = {"a.png": (24, 36), "b.png": (36, 24), "c.png": (24, 40)}
+    kept = {name: save(tmp_path / name, picture(1, *shape)) for name, shape in shapes.items()}
+    found = data.load(tmp_path)
+    assert found.mixed and found.sizes == list(shapes.values())
+    for image, name in zip(found.images, found.names, strict=True):
+        np.testing.assert_array_equal(image, kept[name])
+    for name in ("b.png", "c.png"):
+        (tmp_path / name).unlink()
+    assert not data.load(tmp_path).mixed and data.load(tmp_path).sizes == [(24, 36)]
+
+
+def test_resize_fills_the_size_and_crops_about_the_centre(tmp_path):
+    """A picture of 40 x 120 whose outer thirds are black: at 20 x 20 only the middle is left."""
+    pixels = np.zeros((40, 120, 3), np.uint8)
+    pixels[:, 40:80] = 200
+    save(tmp_path / "a.png", pixels)
+    save(tmp_path / "b.png", np.rot90(pixels))
+    found = data.load(tmp_path, resize=20)
+    assert found.images.shape == (2, 20, 20, 3) and "scaled and cropped to 20x20" in found.note
+    assert (found.images[:, 3:-3, 3:-3] == 200).all()
+    assert data.load(tmp_path, resize=(40, 100)).images.shape == (2, 40, 100, 3)
+    named = data.load("embedded", resize=16, limit=3)
+    assert named.images.shape == (3, 16, 16, 3) and "16x16" in named.note
+    np.testing.assert_array_equal(data.load("embedded", resize=32).images, data.load("embedded").images)
+
+
+def test_borders_that_no_tile_covers_are_told(tmp_path):
+    """70 x 100 and 32 x 64 hold 6 + 2 tiles of 32: 8192 of 9048 pixels."""
+    save(tmp_path / "large.png", picture(1, 70, 100))
+    save(tmp_path / "small.png", picture(2, 32, 64))
+    found = data.load(tmp_path, tile=32)
+    assert found.left_out == "tiles leave out 9.5 % of the pixels, at right and lower edges"
+    assert found.left_out in found.note
+    assert data.load("embedded", tile=16).left_out == ""
+
+
 def test_tiles_come_from_the_images_in_turn_whatever_their_sizes(tmp_path):
     large = save(tmp_path / "large.png", picture(1, 70, 100))
     save(tmp_path / "small.png", picture(2, 32, 64))
@@ -168,7 +216,7 @@ def bad_files(folder: Path) -> None:
         ("d.jpg", "damaged or truncated"),
         ("e.png", r"64x64 pixels .* asked for 32x32"),
         ("f.png", "transparent pixels"),
-        ("g.png", "mode I;16"),
+        ("g.png", "16 bits a channel"),
     ],
 )
 def test_bad_file_is_named_when_told_to_stop(tmp_path, name, reason):
@@ -184,7 +232,10 @@ def test_bad_files_are_skipped_when_told_so_and_counted(tmp_path):
     bad_files(tmp_path)
     found = data.load(tmp_path, size=32, on_bad="skip")
     assert found.names == ("a.png", "h.png")
-    assert "b.png: damaged" in found.note and "and 3 more" in found.note
+    assert (
+        found.left_out.startswith("skipped 6 of 8 files: b.png: damaged") and "and 3 more" in found.left_out
+    )
+    assert found.left_out in found.note
     assert data.load(tmp_path, size=32, on_bad="skip", limit=1).names == ("a.png",)
 
 
@@ -197,17 +248,13 @@ def test_animation_is_refused(tmp_path):
 
 def test_mistakes_in_folders_say_what_would_do(tmp_path):
     (tmp_path / "empty").mkdir()
-    with pytest.raises(ValueError, match=r"holds no file; expected a flat folder"):
+    with pytest.raises(ValueError, match=r"holds no file; expected an image, a flat folder"):
         data.load(tmp_path / "empty")
     (tmp_path / "deep" / "inner").mkdir(parents=True)
     with pytest.raises(ValueError, match="holds only the folders inner"):
         data.load(tmp_path / "deep")
     save(tmp_path / "one" / "a.png", picture(1))
-    with pytest.raises(ValueError, match="is a single file"):
-        data.load(tmp_path / "one" / "a.png")
     save(tmp_path / "one" / "b.png", picture(1, 40, 50))
-    with pytest.raises(ValueError, match=r"different sizes.*tile="):
-        data.load(tmp_path / "one")
     with pytest.raises(ValueError, match=r"no room for a tile of 64x64"):
         data.load(tmp_path / "one", tile=64)
     (tmp_path / "text").mkdir()
@@ -226,6 +273,7 @@ def test_mistakes_in_folders_say_what_would_do(tmp_path):
         ({"name_or_path": "/no/such/folder"}, "no data set and no folder '/no/such/folder'"),
         ({"name_or_path": "embedded", "size": 64}, r"embedded has images of 32x32 .* asked for 64x64"),
         ({"name_or_path": "embedded", "size": 0}, "size must be positive"),
+        ({"name_or_path": "embedded", "resize": (4, -1)}, r"resize must be positive; got \(4, -1\)"),
         ({"name_or_path": "embedded", "limit": 0}, "limit must be at least 1; got 0"),
         ({"name_or_path": "embedded", "tile": -1}, "tile must be at least 1"),
         ({"name_or_path": "embedded", "tile": 33}, "no room for a tile"),
@@ -262,6 +310,16 @@ def test_arrays_are_kept_as_they_are():
 def test_bad_arrays_are_refused(images, message):
     with pytest.raises(ValueError, match=message):
         data.from_array(images)
+
+
+def test_sets_paths_and_arrays_are_all_images(tmp_path):
+    pixels = save(tmp_path / "a.png", picture(1))
+    for given in (tmp_path, str(tmp_path), tmp_path / "a.png", pixels[None], data.load(tmp_path)):
+        np.testing.assert_array_equal(data.image_set(given).images, pixels[None])
+    with pytest.raises(ValueError, match=r"the name of a set, a path, an array .* got list"):
+        data.image_set([tmp_path])
+    with pytest.raises(ValueError, match=r"got shape \(32, 32, 3\)"):
+        data.image_set(pixels)
 
 
 # --- CIFAR-10 containers ----------------------------------------------------------------------------------------------

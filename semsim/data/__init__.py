@@ -10,6 +10,7 @@ from semsim.data.images import NAMES as NAMES
 from semsim.data.images import ImageSet as ImageSet
 from semsim.data.images import as_float as as_float
 from semsim.data.images import from_array as from_array
+from semsim.data.images import image_set as image_set
 from semsim.data.images import load as load
 from semsim.data.training import CIFAR_VALIDATION as CIFAR_VALIDATION
 from semsim.data.training import training_images as training_images

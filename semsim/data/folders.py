@@ -1,38 +1,44 @@
 """Images from a user's folder: which files count, what a damaged one is called, and how tiles are cut.
 
-Accepted: a flat folder of PNG, JPEG or WebP files (Kodak's `kodim01.png` ... is one), or a DIV2K folder, of which the
-held-out `DIV2K_valid_HR` is read. Every visible file counts, so a stray text file is reported and not overlooked.
+Accepted: one file; a flat folder of PNG, JPEG or WebP files (Kodak's `kodim01.png` ... is one); or a DIV2K folder, of which
+the held-out `DIV2K_valid_HR` is read. Every visible file counts, so a stray text file is reported and not overlooked.
 """
 
 from __future__ import annotations
 
 import math
-import warnings
+from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image
 
-FORMATS = ("PNG", "JPEG", "WEBP")
+from semsim.data import pictures
+
 EXPECTED = (
-    "a flat folder of PNG, JPEG or WebP images, Kodak's kodim01.png ... kodim24.png, DIV2K_valid_HR/0801.png ..., "
-    "or a CIFAR-10 folder (cifar-10-batches-bin or cifar-10-batches-py)"
+    "an image, a flat folder of PNG, JPEG or WebP images, Kodak's kodim01.png ... kodim24.png, DIV2K_valid_HR/0801.png "
+    "..., or a CIFAR-10 folder (cifar-10-batches-bin or cifar-10-batches-py)"
 )
 
 
 class FolderImages(NamedTuple):
-    """uint8 [height, width, 3] images in the order of their file names, and why the others were skipped."""
+    """uint8 [height, width, 3] images in the order of their file names, why others were skipped, and what was changed."""
 
     images: list[np.ndarray]
     names: list[str]
     skipped: list[str]
+    changes: Counter[str]
 
 
-def files(folder: Path) -> list[Path]:
-    """The files of an image folder in the order of their names; ValueError with the layouts expected when there are none."""
-    held_out = folder / "DIV2K_valid_HR"
-    flat = held_out if held_out.is_dir() else folder
+def files(path: Path) -> list[Path]:
+    """The files of an image folder in the order of their names, or the one file.
+
+    Errors: ValueError with the layouts expected for a folder that has none.
+    """
+    if path.is_file():
+        return [path]
+    held_out = path / "DIV2K_valid_HR"
+    flat = held_out if held_out.is_dir() else path
     found = sorted(p for p in flat.iterdir() if p.is_file() and not p.name.startswith("."))
     if not found:
         inside = sorted(p.name for p in flat.iterdir() if p.is_dir())
@@ -42,26 +48,37 @@ def files(folder: Path) -> list[Path]:
 
 
 def read_folder(
-    folder: Path, *, size: tuple[int, int] | None, tile: int | None, limit: int | None, on_bad: str
+    folder: Path,
+    *,
+    size: tuple[int, int] | None,
+    resize: tuple[int, int] | None,
+    tile: int | None,
+    limit: int | None,
+    on_bad: str,
 ) -> FolderImages:
     """Read an image folder; a bad file stops with a ValueError that names it (`"stop"`) or is skipped (`"skip"`).
 
-    size: (height, width) every image must have, either way up. tile: least height and width. limit: stop after so many.
+    size: (height, width) every image must have, either way up. resize: (height, width) they are scaled and cropped to.
+    tile: least height and width. limit: stop after so many.
     """
-    result = FolderImages([], [], [])
+    result = FolderImages([], [], [], Counter())
     for path in files(folder):
         if limit is not None and len(result.images) == limit:
             break
         try:
-            image = read_image(path)
-            check_size(image, size, tile)
+            pixels, changes = pictures.read(path, resize)
+            check_size(pixels, size, tile)
         except ValueError as error:
             if on_bad == "stop":
-                raise ValueError(f"{path}: {error} (on_bad='skip' leaves such files out)") from error
+                raise ValueError(
+                    f"{path}: {error}; take the file out of the folder, or have such files skipped "
+                    "(run --on-bad skip, load(on_bad='skip'))"
+                ) from error
             result.skipped.append(f"{path.name}: {error}")
             continue
-        result.images.append(image)
+        result.images.append(pixels)
         result.names.append(path.name)
+        result.changes.update(changes)
     if not result.images:
         raise ValueError(
             f"no usable image in {folder}; the first of {len(result.skipped)}: {result.skipped[0]}"
@@ -69,66 +86,34 @@ def read_folder(
     return result
 
 
-def read_image(path: Path) -> np.ndarray:
-    """One 8-bit image as uint8 [height, width, 3]; grey and palette images become RGB. ValueError says what is wrong."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path, formats=FORMATS) as image:
-                image.load()
-                return _rgb(image)
-    except Image.UnidentifiedImageError as error:
-        raise ValueError("not a PNG, JPEG or WebP image") from error
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise ValueError(f"too large to open safely: {error}") from error
-    except (OSError, SyntaxError, EOFError) as error:  # what Pillow's decoders raise for damage
-        raise ValueError(f"damaged or truncated image: {error}") from error
-
-
-def _rgb(image: Image.Image) -> np.ndarray:
-    if getattr(image, "n_frames", 1) > 1:
-        raise ValueError(f"an animation of {getattr(image, 'n_frames', 1)} frames: save the one you mean")
-    if image.mode not in ("1", "L", "LA", "P", "RGB", "RGBA"):
-        raise ValueError(f"pixels of mode {image.mode}: save it as 8-bit RGB or grey")
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        if np.asarray(image)[..., 3].min() < 255:
-            raise ValueError("transparent pixels: flatten it onto a background first")
-    return np.asarray(image.convert("RGB"))
-
-
 def check_size(image: np.ndarray, size: tuple[int, int] | None, tile: int | None) -> None:
     """ValueError unless the image has the height and width asked for, either way up, and room for one tile."""
     height, width = image.shape[:2]
     if size is not None and size not in ((height, width), (width, height)):
-        raise ValueError(
-            f"{height}x{width} pixels (height x width), asked for {size[0]}x{size[1]}: give the right size, "
-            "or cut tiles with tile="
-        )
+        raise ValueError(f"{height}x{width} pixels (height x width), asked for {size[0]}x{size[1]}")
     if tile is not None and min(height, width) < tile:
         raise ValueError(f"{height}x{width} pixels (height x width) have no room for a tile of {tile}x{tile}")
 
 
-def one_way_up(images: list[np.ndarray], size: tuple[int, int] | None) -> tuple[np.ndarray, int]:
-    """Stack images of one size, turning those that stand the other way by 90 degrees; returns [n, h, w, 3] and how many.
+def together(images: list[np.ndarray], size: tuple[int, int] | None = None) -> tuple[np.ndarray, int]:
+    """Images as one array, and how many of them were turned for it: [n, h, w, 3], or [n] objects where sizes are mixed.
 
-    The way up is `size`, or that of most images. A turn moves pixels and changes none, so PSNR and SSIM are unaffected
-    up to the direction of a codec's own asymmetries. ValueError when the images have different sizes.
+    Those of one size are stacked, after a turn by 90 degrees for those that stand the other way: the way up is `size`, or
+    that of most images. A turn moves pixels and changes none, so PSNR and SSIM are unaffected up to the direction of a
+    codec's own asymmetries. Where there is another size too, nothing is turned.
     """
     shapes = [image.shape[:2] for image in images]
     height, width = size or max(sorted(set(shapes)), key=shapes.count)
-    turned = 0
-    upright = []
-    for image, shape in zip(images, shapes, strict=True):
-        if shape == (width, height) and height != width:
-            image, turned = np.rot90(image), turned + 1
-        elif shape != (height, width):
-            raise ValueError(
-                f"images of different sizes ({height}x{width} and {shape[0]}x{shape[1]}, height x width): ask for one with "
-                "size= and on_bad='skip', or cut tiles with tile="
-            )
-        upright.append(image)
-    return np.stack(upright), turned
+    if not set(shapes) <= {(height, width), (width, height)}:
+        mixed = np.empty(len(images), object)
+        for place, image in enumerate(images):  # a slice would try to stack them
+            mixed[place] = image
+        return mixed, 0
+    upright = [
+        image if shape == (height, width) else np.rot90(image)
+        for image, shape in zip(images, shapes, strict=True)
+    ]
+    return np.stack(upright), sum(shape != (height, width) for shape in shapes)
 
 
 def tile_order(count: int) -> list[int]:
@@ -144,6 +129,13 @@ def cut(image: np.ndarray, tile: int) -> np.ndarray:
     rows, columns = image.shape[0] // tile, image.shape[1] // tile
     grid = image[: rows * tile, : columns * tile].reshape(rows, tile, columns, tile, 3)
     return grid.transpose(0, 2, 1, 3, 4).reshape(rows * columns, tile, tile, 3)
+
+
+def lost_to_tiles(images: list[np.ndarray], tile: int) -> float:
+    """Share of the pixels that lie in no tile, at right and lower edges."""
+    pixels = sum(image.shape[0] * image.shape[1] for image in images)
+    kept = sum((image.shape[0] // tile) * (image.shape[1] // tile) * tile**2 for image in images)
+    return 1 - kept / pixels
 
 
 def tiles(

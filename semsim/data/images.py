@@ -1,4 +1,4 @@
-"""Image sets by name or folder, as one array: what every experiment and training starts from.
+"""Image sets by name, file, folder or array: what every experiment and training starts from.
 
 Images are uint8 NHWC RGB; `as_float` turns a batch into float32 in [0, 1] when it is used, because a float copy of
 CIFAR-10 would take four times the memory. Nothing is downloaded here: `semsim.data.get` does that, when asked.
@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from semsim.data import cifar, fetch, folders
+from semsim.data import cifar, fetch, folders, pictures
 
 EMBEDDED = ("astronaut", "chelsea", "coffee", "rocket", "hubble-left", "hubble-right", "retina", "ihc")
 _STRIP, _PHOTOGRAPH, _TILE = "demo_cc0_8x256.png", 256, 32
@@ -22,32 +22,50 @@ _HUBBLE = EMBEDDED.index("hubble-left"), EMBEDDED.index("hubble-right")  # two c
 
 
 class ImageSet(NamedTuple):
-    """Images of one size with their names, and where they came from.
+    """Images with their names, and where they came from.
 
-    images: uint8 (or float32 in [0, 1] from `from_array`) [n, height, width, 3]. note: one line for records and figures.
-    groups: number of the photograph that each image was cut from, int [n]; None: each is one of its own. Pieces of one
-    photograph resemble each other, so what is said of photographs in general rests on the number of these.
+    images: uint8 (or float32 in [0, 1] from `from_array`) [n, height, width, 3]; where sizes are mixed an array of n
+    objects, each uint8 [height, width, 3]. note: one line for records and figures. left_out: what of the source is not
+    here, skipped files and cut borders; it is part of the note. groups: number of the photograph that each image was cut
+    from, int [n]; None: each is one of its own. Pieces of one photograph resemble each other, so what is said of
+    photographs in general rests on the number of these.
     """
 
     name: str
     images: np.ndarray
     names: tuple[str, ...]
     note: str
+    left_out: str = ""
     groups: np.ndarray | None = None
+
+    @property
+    def mixed(self) -> bool:
+        """Whether images have different sizes."""
+        return self.images.dtype == object
+
+    @property
+    def sizes(self) -> list[tuple[int, int]]:
+        """(height, width) of each image."""
+        if self.mixed:
+            return [image.shape[:2] for image in self.images]
+        return [self.images.shape[1:3]] * len(self.images)
 
 
 def load(
     name_or_path: str | Path,
     *,
     size: int | tuple[int, int] | None = None,
+    resize: int | tuple[int, int] | None = None,
     tile: int | None = None,
     limit: int | None = None,
     on_bad: str = "stop",
 ) -> ImageSet:
-    """An image set by name (`NAMES`) or from a folder or CIFAR-10 file of the user's.
+    """An image set by name (`NAMES`), or from an image, a folder or a CIFAR-10 file of the user's.
 
-    size: side, or (height, width), that every image must have; images are never scaled.
-    tile: cut every image into tiles of that side, taken from the images in turn; the way to use photographs of any size.
+    size: side, or (height, width), that every image must have.
+    resize: side, or (height, width): every image is scaled until it fills it and cropped about its centre. Without it images
+        are never scaled.
+    tile: cut every image into tiles of that side, taken from the images in turn; the note says what borders this loses.
     limit: keep the first so many. on_bad: `"stop"` names the first file that is no image, damaged or of another size;
         `"skip"` leaves such files out and says so in the note.
     Raises ValueError for all of that, for an unknown name, and for a set that is not in the cache yet.
@@ -57,24 +75,31 @@ def load(
             raise ValueError(f"{what} must be at least 1; got {value}")
     if on_bad not in ("stop", "skip"):
         raise ValueError(f"on_bad must be 'stop' or 'skip'; got {on_bad!r}")
-    sides = (size, size) if isinstance(size, int) else size
-    if sides is not None and min(sides) < 1:
-        raise ValueError(f"size must be positive; got {size}")
+    sides, scaled = _sides("size", size), _sides("resize", resize)
     if name_or_path == NATURAL_TRAIN:
-        return _from_folder(_cached(NATURAL_TRAIN), sides, tile, limit, on_bad)
+        return _from_folder(_cached(NATURAL_TRAIN), sides, scaled, tile, limit, on_bad)
     if isinstance(name_or_path, str) and name_or_path in _NAMED:
-        found = _NAMED[name_or_path]()
-    else:
-        path = Path(name_or_path).expanduser()
-        if not path.exists():
-            raise ValueError(_unknown(name_or_path))
-        if cifar.kind(path):
-            found = _cifar(path, "test", "cifar10")
-        elif path.is_dir():
-            return _from_folder(path, sides, tile, limit, on_bad)
-        else:
-            raise ValueError(f"{path} is a single file; expected {folders.EXPECTED}")
-    return _select(found, sides, tile, limit)
+        return _select(_NAMED[name_or_path](), sides, scaled, tile, limit)
+    path = Path(name_or_path).expanduser()
+    if not path.exists():
+        raise ValueError(_unknown(name_or_path))
+    if cifar.kind(path):
+        return _select(_cifar(path, "test", "cifar10"), sides, scaled, tile, limit)
+    return _from_folder(path, sides, scaled, tile, limit, on_bad)
+
+
+def image_set(images: ImageSet | np.ndarray | str | Path) -> ImageSet:
+    """Whatever names or holds images as a set. Errors: ValueError as `load` and `from_array`, and for anything else."""
+    if isinstance(images, ImageSet):
+        return images
+    if isinstance(images, str | Path):
+        return load(images)
+    if hasattr(images, "__array__"):  # of NumPy, JAX or PyTorch
+        return from_array(np.asarray(images))
+    raise ValueError(
+        "images are the name of a set, a path, an array [n, height, width, 3] or an ImageSet; got "
+        f"{type(images).__name__}"
+    )
 
 
 def from_array(images: np.ndarray, name: str = "array", *, limit: int | None = None) -> ImageSet:
@@ -106,7 +131,7 @@ def from_array(images: np.ndarray, name: str = "array", *, limit: int | None = N
         raise ValueError(f"images must be uint8, or floating point in [0, 1]; got {array.dtype}")
     width = len(str(len(array) - 1))
     names = tuple(f"{name}/{i:0{width}d}" for i in range(len(array)))
-    return _select(ImageSet(name, array, names, f"{len(array)} images given as an array"), None, None, limit)
+    return ImageSet(name, array[:limit], names[:limit], f"{len(array)} images given as an array")
 
 
 def as_float(images: np.ndarray) -> np.ndarray:
@@ -126,9 +151,8 @@ def _embedded() -> ImageSet:
         photographs = list(folders.cut(np.asarray(image.convert("RGB")), _PHOTOGRAPH))
     images, names, sources = folders.tiles(photographs, list(EMBEDDED), _TILE, None)
     note = "eight crops of seven CC0 or public-domain photographs of scikit-image, cut to 512 patches of 32x32: toy data"
-    return ImageSet(
-        "embedded", images, tuple(names), note, np.where(sources == _HUBBLE[1], _HUBBLE[0], sources)
-    )
+    groups = np.where(sources == _HUBBLE[1], _HUBBLE[0], sources)
+    return ImageSet("embedded", images, tuple(names), note, groups=groups)
 
 
 def _cached(name: str) -> Path:
@@ -170,36 +194,78 @@ def _unknown(given: str | Path) -> str:
     return f"no data set and no folder {str(given)!r}; {hint}the choices are {', '.join(NAMES)}, or a folder of images"
 
 
-def _select(found: ImageSet, size: tuple[int, int] | None, tile: int | None, limit: int | None) -> ImageSet:
-    """Check the size of a set that is in memory, cut its tiles, keep its first images."""
+def _sides(name: str, value: int | tuple[int, int] | None) -> tuple[int, int] | None:
+    sides = (value, value) if isinstance(value, int) else value
+    if sides is not None and min(sides) < 1:
+        raise ValueError(f"{name} must be positive; got {value}")
+    return sides
+
+
+def _select(
+    found: ImageSet,
+    size: tuple[int, int] | None,
+    resize: tuple[int, int] | None,
+    tile: int | None,
+    limit: int | None,
+) -> ImageSet:
+    """Check the size of a set that is in memory, scale it, cut its tiles, keep its first images."""
+    images, names, note, groups = found.images, found.names, found.note, found.groups
+    if resize is not None and found.images.shape[1:3] != resize:
+        kept = images if tile is not None else images[:limit]
+        images = np.stack([pictures.resized(image, resize) for image in kept])
+        note += f"; {_scaled(resize)}"
     try:
-        folders.check_size(found.images[0], size, tile)
+        folders.check_size(images[0], size, tile)
     except ValueError as error:
         raise ValueError(f"{found.name} has images of {error}") from error
-    images, names, note, groups = found.images, found.names, found.note, found.groups
+    left_out = ""
     if tile is not None:
+        left_out = _lost_to_tiles(list(images), tile)
         images, tiled, sources = folders.tiles(list(images), list(names), tile, limit)
         names, note = tuple(tiled), f"{note}; tiles of {tile}x{tile}"
         groups = sources if groups is None else groups[sources]
-    return ImageSet(
-        found.name, images[:limit], names[:limit], note, None if groups is None else groups[:limit]
-    )
+    note = "; ".join(part for part in (note, left_out) if part)
+    kept = None if groups is None else groups[:limit]
+    return ImageSet(found.name, images[:limit], names[:limit], note, left_out, kept)
 
 
 def _from_folder(
-    path: Path, size: tuple[int, int] | None, tile: int | None, limit: int | None, on_bad: str
+    path: Path,
+    size: tuple[int, int] | None,
+    resize: tuple[int, int] | None,
+    tile: int | None,
+    limit: int | None,
+    on_bad: str,
 ) -> ImageSet:
-    read = folders.read_folder(path, size=size, tile=tile, limit=None if tile else limit, on_bad=on_bad)
-    note = f"{len(read.images)} files of {path}"
+    read = folders.read_folder(
+        path, size=size, resize=resize, tile=tile, limit=None if tile else limit, on_bad=on_bad
+    )
+    count = len(read.images)
+    notes = [f"{count} {'file' if count == 1 else 'files'} of {path}"]
+    notes += [f"{number} {change}" for change, number in read.changes.items()]
+    notes += [_scaled(resize)] if resize is not None else []
+    left_out = []
     if tile is None:
-        images, turned = folders.one_way_up(read.images, size)
+        images, turned = folders.together(read.images, size)
         names, groups = read.names, None
-        if turned:
-            note += f"; {turned} turned by 90 degrees"
+        notes += [f"{turned} turned by 90 degrees"] if turned else []
     else:
         images, names, groups = folders.tiles(read.images, read.names, tile, limit)
-        note += f"; tiles of {tile}x{tile}"
+        notes.append(f"tiles of {tile}x{tile}")
+        left_out.append(_lost_to_tiles(read.images, tile))
     if read.skipped:
+        files = count + len(read.skipped)
         more = f" and {len(read.skipped) - 3} more" if len(read.skipped) > 3 else ""
-        note += f"; skipped {'; '.join(read.skipped[:3])}{more}"
-    return ImageSet(path.resolve().name, images, tuple(names), note, groups)
+        left_out.append(f"skipped {len(read.skipped)} of {files} files: {'; '.join(read.skipped[:3])}{more}")
+    lost = "; ".join(part for part in left_out if part)
+    note = "; ".join([*notes, lost] if lost else notes)
+    return ImageSet(path.resolve().name, images, tuple(names), note, lost, groups)
+
+
+def _scaled(size: tuple[int, int]) -> str:
+    return f"scaled and cropped to {size[0]}x{size[1]}"
+
+
+def _lost_to_tiles(images: list[np.ndarray], tile: int) -> str:
+    share = folders.lost_to_tiles(images, tile)
+    return f"tiles leave out {100 * share:.2g} % of the pixels, at right and lower edges" if share else ""
