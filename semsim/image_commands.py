@@ -1,5 +1,6 @@
 """`semsim run`: images through a system, learned or classical."""
 
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -9,13 +10,13 @@ from flax import nnx
 
 from semsim import data as data_sets
 from semsim import plot, separation, simulation
-from semsim.backend import join
+from semsim.backend import is_leader, join
 from semsim.coding import Decoding
 from semsim.engine import Sweep
 from semsim.envelope import best_of_each_snr
 from semsim.jobs import Flat, Job, Options, Words, run_sweep
 from semsim.link import Csi, Demap
-from semsim.names import check_name, parse_range
+from semsim.names import check_name, parse_range, parse_size
 from semsim.scenario import Propagation
 from semsim.separation import OnFailure, Separation
 from semsim.sweep import DEFAULT_GENERATOR
@@ -76,6 +77,7 @@ def run(
     esno_db: Words = ("0:30:5",),
     data: str = "embedded",
     limit: int | None = None,
+    size: str | None = None,
     tile: bool = False,
     whole: bool = False,
     on_bad: Literal["stop", "skip"] = "stop",
@@ -99,11 +101,12 @@ def run(
             auto; separation: auto, all combinations with a code rate, of which the best of each SNR is shown.
         channel: awgn rayleigh-block rician-block tdl-a .. tdl-e recorded:FILE, all on one OFDM grid; or a dialect:NAME.
         esno_db: numbers or start:stop:step (stop included), dB per data symbol.
-        data: embedded, cifar10, natural, or a folder of images.
+        data: embedded, cifar10, natural, an image, or a folder of images.
         limit: use the first so many images.
+        size: a side such as 256, or WIDTHxHEIGHT: scale each image until it fills it, and crop about the centre.
         tile: cut larger images into tiles of the codec's size, each an image of its own.
         whole: send larger images whole, tiles side by side in one transmission.
-        on_bad: an unreadable or odd-sized file in a folder stops the run, or is skipped.
+        on_bad: an unreadable file, or one too small for a tile, stops the run, or is skipped and counted.
         realizations: channel draws per image.
         checkpoint: weights to use in place of the ones that ship.
         csi: what the receiver knows of the channel.
@@ -130,6 +133,7 @@ def run(
     images = data_sets.load(
         data,
         size=None if tile or whole or any_size else side,
+        resize=None if size is None else parse_size("size", size),
         tile=side if tile else None,
         limit=limit,
         on_bad=on_bad,
@@ -147,6 +151,8 @@ def run(
             demap=demap, coding=digital.indices(system), cbr=digital.cbr, whole=whole, width=width,
             total_images=total_images, propagation=propagation, generator=generator, seed=seed,
         )  # fmt: skip
+    if is_leader() and images.left_out:
+        print(f"semsim: {images.name}: {images.left_out}", file=sys.stderr)
     found = run_sweep(sweep, job)
     if found is None:
         return

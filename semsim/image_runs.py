@@ -41,6 +41,22 @@ def data_entry(images: ImageSet) -> dict[str, str | int]:
     return {"name": images.name, "images": len(images.images), "crc32": checksum, "note": images.note}
 
 
+def one_size(images: ImageSet, what: str) -> tuple[int, int]:
+    """Height and width of images that must agree in them. Errors: ValueError where they do not."""
+    if images.mixed:
+        found = ", ".join(f"{height}x{width}" for height, width in list(dict.fromkeys(images.sizes))[:4])
+        raise ValueError(
+            f"{what} takes images of one size; got {found} (height x width): scale and crop them to one "
+            "(run --size, load(resize=)), or cut tiles (run --tile, load(tile=))"
+        )
+    return images.sizes[0]
+
+
+def row_entry(images: ImageSet) -> dict[str, str]:
+    """What rows say of the images: what of the source is not in the numbers."""
+    return {"left_out": images.left_out} if images.left_out else {}
+
+
 def draws_entry(generator: str, realizations: int) -> dict[str, str | int]:
     """How batches are made, for a run's config: runs that agree in it meet the same draws."""
     return {"generator": generator, "blocks": BLOCKS, "block": BLOCK, "realizations": realizations}

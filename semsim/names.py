@@ -13,6 +13,14 @@ def check_name(kind: str, given: str, choices: Sequence[str]) -> str:
     raise ValueError(f"unknown {kind} {given!r}{hint} Choices: {', '.join(choices)}")
 
 
+def parse_size(name: str, text: str) -> tuple[int, int]:
+    """(height, width) of a side, or of WIDTHxHEIGHT as pictures are named. Errors: ValueError for other text."""
+    sides = text.lower().split("x")
+    if len(sides) > 2 or not all(side.isdecimal() and int(side) for side in sides):
+        raise ValueError(f"{name} takes a side such as 256, or WIDTHxHEIGHT such as 768x512; got {text!r}")
+    return int(sides[-1]), int(sides[0])
+
+
 def parse_range(name: str, tokens: Sequence[str | float]) -> tuple[float, ...]:
     """Numbers and `start:stop:step` ranges (stop included) as one tuple, in the order given, each value once.
 

@@ -6,6 +6,7 @@ Which images fit, and how they look when they arrive, is known before anything i
 transmissions arrive. A lost one shows what the failure policy says, and is counted as an outage.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -24,11 +25,19 @@ from phy import PilotFilter
 from semsim.backend import prepare
 from semsim.codecs import CODECS, codec
 from semsim.coding import Decoding
-from semsim.data import ImageSet
+from semsim.data import ImageSet, image_set
 from semsim.devices import Execution, Kernel, Work
 from semsim.engine import Job, Progress, Sweep, execute, silent
 from semsim.frame import Frame, bits_of_bytes, send_frame
-from semsim.image_runs import ImageOrder, conventions, data_entry, draws_entry, image_link
+from semsim.image_runs import (
+    ImageOrder,
+    conventions,
+    data_entry,
+    draws_entry,
+    image_link,
+    one_size,
+    row_entry,
+)
 from semsim.link import Csi, Link, declared, fade, split_keys
 from semsim.mcs import fraction, frames, schemes
 from semsim.names import check_name, parse_range
@@ -132,7 +141,7 @@ class Transmission(Kernel):
 
 
 def run(
-    images: ImageSet,
+    images: ImageSet | np.ndarray | str | Path,
     modulation: str | Sequence[str],
     channel: str | Sequence[str],
     esno_db: Sequence[float],
@@ -164,7 +173,7 @@ def run(
 
 
 def sweep(
-    images: ImageSet,
+    images: ImageSet | np.ndarray | str | Path,
     modulation: str | Sequence[str],
     channel: str | Sequence[str],
     esno_db: Sequence[float],
@@ -191,6 +200,7 @@ def sweep(
     Errors: ValueError for unknown names, impossible values, and frames without room for a byte.
     """
     prepare()
+    images = image_set(images)
     if realizations < 1:
         raise ValueError(f"realizations must be at least 1; got {realizations}")
     check_name("generator", generator, GENERATORS)
@@ -205,7 +215,7 @@ def sweep(
             "without a width every point takes all images, and total_images has nothing to give: add a width"
         )
     wanted = schemes(names(modulation), separation.coderate)
-    samples = int(np.prod(images.images.shape[1:]))
+    samples = 3 * math.prod(one_size(images, "separation"))
     symbols = int(fraction("cbr", separation.cbr) * samples)
     if symbols < 1:
         raise ValueError(
@@ -255,7 +265,8 @@ def sweep(
         "codecs": {name: codec(name).note for name in separation.codec},
         "draws": draws_entry(generator, realizations),
         "data": data_entry(images),
-        "ledger": ledger.as_dict(), "row": {"cbr": ledger.cbr, "cbr_payload": ledger.cbr_payload},
+        "ledger": ledger.as_dict(), 
+        "row": {"cbr": ledger.cbr, "cbr_payload": ledger.cbr_payload, **row_entry(images)},
         "conventions": conventions(channel),
     }  # fmt: skip
     return Sweep(jobs, stop, config)

@@ -18,10 +18,18 @@ from models import Tiled
 from phy import ResourceGrid
 from semsim.backend import prepare
 from semsim.checkpoint import named_arrays
-from semsim.data import ImageSet
+from semsim.data import ImageSet, image_set
 from semsim.devices import Evaluator, Execution, Work
 from semsim.engine import Job, Progress, Sweep, execute, silent
-from semsim.image_runs import ImageOrder, conventions, data_entry, draws_entry, image_link
+from semsim.image_runs import (
+    ImageOrder,
+    conventions,
+    data_entry,
+    draws_entry,
+    image_link,
+    one_size,
+    row_entry,
+)
 from semsim.link import Csi, Demap, Link
 from semsim.mcs import fraction
 from semsim.names import check_name, parse_range
@@ -44,7 +52,7 @@ from semsim.systems.index_coding import IndexCoding, IndexPlan
 
 def run(
     system: str,
-    images: ImageSet,
+    images: ImageSet | np.ndarray | str | Path,
     modulation: str | Sequence[str],
     channel: str | Sequence[str],
     esno_db: Sequence[float],
@@ -102,7 +110,7 @@ def run(
 
 def sweep(
     system: str,
-    images: ImageSet,
+    images: ImageSet | np.ndarray | str | Path,
     modulation: str | Sequence[str],
     channel: str | Sequence[str],
     esno_db: Sequence[float],
@@ -140,6 +148,8 @@ def sweep(
     Errors: ValueError for unknown names, impossible values and images the codec does not take.
     """
     prepare()
+    images = image_set(images)
+    one_size(images, system)
     if realizations < 1:
         raise ValueError(f"realizations must be at least 1; got {realizations}")
     check_name("generator", generator, GENERATORS)
@@ -189,7 +199,7 @@ def sweep(
         "draws": draws_entry(generator, realizations),
         "data": data_entry(images),
         "weights": {"checkpoint": str(checkpoint) if checkpoint else None, "sha256": _digest(used)},
-        "ledger": ledger.as_dict(), "row": {"cbr": ledger.cbr, "cbr_payload": ledger.cbr_payload},
+        "ledger": ledger.as_dict(), "row": {"cbr": ledger.cbr, "cbr_payload": ledger.cbr_payload, **row_entry(images)},
         "conventions": conventions(channel),
     }  # fmt: skip
     if (

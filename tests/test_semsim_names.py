@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from semsim.names import check_name, parse_range
+from semsim.names import check_name, parse_range, parse_size
 
 
 def test_ranges_include_their_stop_and_keep_the_order_given():
@@ -41,3 +41,11 @@ def test_unknown_names_get_the_nearest_and_the_choices():
         check_name("channel", "tdla", ("awgn", "tdl-a"))
     with pytest.raises(ValueError, match=r"unknown channel 'zzz'\. Choices: awgn, tdl-a"):
         check_name("channel", "zzz", ("awgn", "tdl-a"))
+
+
+def test_sizes_are_sides_or_width_times_height():
+    assert parse_size("size", "256") == (256, 256)
+    assert parse_size("size", "768x512") == parse_size("size", "768X512") == (512, 768)
+    for text in ("", "0", "-3", "1.5", "8x", "1x2x3", "wide"):
+        with pytest.raises(ValueError, match=r"size takes a side such as 256, or WIDTHxHEIGHT .*; got '"):
+            parse_size("size", text)
