@@ -148,8 +148,8 @@ def sweep(
     Errors: ValueError for unknown names, impossible values and images the codec does not take.
     """
     prepare()
-    images = image_set(images)
-    one_size(images, system)
+    images = photographs = image_set(images)
+    one_size(photographs, system)
     if realizations < 1:
         raise ValueError(f"realizations must be at least 1; got {realizations}")
     check_name("generator", generator, GENERATORS)
@@ -183,7 +183,7 @@ def sweep(
             work=Work(
                 Quality(chosen, graph, link, realizations, shown.block, item.plan), shown.blocks,
                 draw_words(seed, item.draw), generator, (state, item.point),
-                lambda batch: images.images[shown.streams(batch)],
+                lambda batch: photographs.images[shown.streams(batch)],
             ),
             budget=shown.batches,
             most=shown.batches,

@@ -9,7 +9,7 @@ import struct
 import warnings
 from io import BytesIO
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import UInt8
@@ -54,7 +54,8 @@ def resized(pixels: UInt8[np.ndarray, "h w 3"], size: tuple[int, int]) -> UInt8[
     """Scaled until it fills `size` (height, width), by Lanczos's filter, and cropped to it about its centre."""
     if pixels.shape[:2] == size:
         return pixels
-    return np.asarray(ImageOps.fit(Image.fromarray(pixels), size[::-1], Image.Resampling.LANCZOS))
+    height, width = size
+    return np.asarray(ImageOps.fit(Image.fromarray(pixels), (width, height), Image.Resampling.LANCZOS))
 
 
 def _check(image: Image.Image, path: Path) -> None:
@@ -100,7 +101,7 @@ def _opaque(image: Image.Image) -> Image.Image:
     """RGB or grey. Errors: ValueError where something shines through."""
     if image.has_transparency_data:
         image = image.convert("RGBA")
-        if image.getextrema()[3][0] < 255:
+        if np.asarray(image.getchannel("A")).min() < 255:
             raise ValueError("transparent pixels: flatten it onto a background first")
     return image if image.mode in ("RGB", "L") else image.convert("RGB")
 
@@ -108,7 +109,7 @@ def _opaque(image: Image.Image) -> Image.Image:
 def _to_srgb(image: Image.Image, profile: bytes) -> Image.Image:
     """The same colours in sRGB; the image itself where it is in it. Errors: ValueError for a profile of no use."""
     try:
-        found = ImageCms.ImageCmsProfile(BytesIO(profile))
+        found: Any = ImageCms.ImageCmsProfile(BytesIO(profile))
         if "sRGB" in ImageCms.getProfileDescription(found):
             return image
         if found.profile.xcolor_space.strip() == "RGB":
