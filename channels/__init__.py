@@ -9,6 +9,7 @@ from channels.base import awgn as awgn
 from channels.base import transmit as transmit
 from channels.covariance import GridCovariance as GridCovariance
 from channels.covariance import covariance as covariance
+from channels.covariance import waveforms as waveforms
 from channels.dialects import DIALECTS as DIALECTS
 from channels.dialects import DialectFading as DialectFading
 from channels.dialects import converse as converse

@@ -13,7 +13,9 @@ from phy.equalise import Equalised as Equalised
 from phy.equalise import lmmse as lmmse
 from phy.equalise import zf as zf
 from phy.estimation import ChannelEstimate as ChannelEstimate
+from phy.estimation import LsFilter as LsFilter
 from phy.estimation import ls_estimate as ls_estimate
+from phy.estimation import ls_filter as ls_filter
 from phy.index_map import index_distortion as index_distortion
 from phy.index_map import indices_to_labels as indices_to_labels
 from phy.index_map import inverse as inverse
@@ -33,6 +35,7 @@ from phy.ofdm import modulate as modulate
 from phy.ofdm import place as place
 from phy.ofdm import repeated as repeated
 from phy.ofdm import take as take
+from phy.pilot_filter import LmmseFilter as LmmseFilter
 from phy.pilot_filter import PilotFilter as PilotFilter
 from phy.pilot_filter import lmmse_filter as lmmse_filter
 from phy.pilot_filter import pad_filters as pad_filters

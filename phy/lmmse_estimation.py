@@ -14,7 +14,7 @@ from jaxtyping import Array, Complex, Float, Shaped
 
 from phy.estimation import ChannelEstimate, check_pilots, frame_noise_var, pilot_rows
 from phy.ofdm import ResourceGrid
-from phy.pilot_filter import PilotFilter
+from phy.pilot_filter import LmmseFilter
 
 _SMALLEST_NOISE = 1e-9
 """N0 is floored at -90 dB: below, the rounding of float32 would be weighted up as if it were signal."""
@@ -24,7 +24,7 @@ _FUSED_TERMS = 4
 
 def lmmse_estimate(
     grid: ResourceGrid,
-    pilot_filter: PilotFilter,
+    pilot_filter: LmmseFilter,
     y: Complex[Array, "*b t f"],
     noise_var: Float[Array, "*#b #t #f"] | Float[Array, ""] | float,
 ) -> ChannelEstimate:
@@ -32,7 +32,7 @@ def lmmse_estimate(
 
     noise_var: N0, scalar or one per frame; below 1e-9 it counts as 1e-9. error_var is the exact mean of
     |estimate - gain|^2 over gains and noise where the filter's correlation is the true one: interpolation
-    included, unlike that of `ls_estimate`. Laws: E|gain|^2 = E|estimate|^2 + error_var, so the estimate
+    included. Laws: E|gain|^2 = E|estimate|^2 + error_var, so the estimate
     shrinks towards 0 as N0 grows; error_var is never above that of any other linear estimate; without noise
     the estimate meets the LS estimate at the pilots, for gains that the correlation admits.
     Errors: ValueError without pilots, for another shape, or for a filter of another grid.
@@ -76,14 +76,14 @@ def _pilots_in_rows(grid: ResourceGrid, y: Array) -> Array:
     return jnp.asarray(rows, y.dtype).reshape((1,) * (y.ndim - 2) + rows.shape)
 
 
-def _to_modes(pilot_filter: PilotFilter, at_pilots: Complex[Array, "*b p f"]) -> Complex[Array, "*b m r"]:
+def _to_modes(pilot_filter: LmmseFilter, at_pilots: Complex[Array, "*b p f"]) -> Complex[Array, "*b m r"]:
     """Coefficients of the modes; data between the pilots meet zeros, which is cheaper than a gather."""
     modes = pilot_filter.freq_modes
     in_frequency = _complex_matmul(at_pilots, jnp.conj(modes))
     return _over_time(pilot_filter.time_modes.T, in_frequency)
 
 
-def _over_grid(pilot_filter: PilotFilter, modes: Complex[Array, "*b m r"]) -> Complex[Array, "*b t f"]:
+def _over_grid(pilot_filter: LmmseFilter, modes: Complex[Array, "*b m r"]) -> Complex[Array, "*b t f"]:
     """The gains of coefficients of unit mean power. Frequency first: it costs the time modes, not all symbols."""
     return _over_time(pilot_filter.time_factor, _complex_matmul(modes, pilot_filter.freq_factor.T))
 

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Shaped
 
-from phy.estimation import check_pilots
+from phy.estimation import LsFilter, check_pilots
 from phy.ofdm import ResourceGrid
 
 _SMALLEST_MODE = 1e-10
@@ -24,7 +24,7 @@ _NOT_POSITIVE = 1e-6  # an eigenvalue this negative, relative to the largest one
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
-class PilotFilter:
+class LmmseFilter:
     """What `lmmse_estimate` needs of a correlation: all fields traced, so that one program serves every channel.
 
     Build it with `lmmse_filter` or `robust_filter`; `pad_filters` makes shapes equal. A padded mode has power
@@ -41,12 +41,16 @@ class PilotFilter:
     specular_modes: Array  # [m, r] complex64, the same in the modes of the pilots
 
 
+PilotFilter = LmmseFilter | LsFilter
+"""What a receiver that estimates from pilots knows of its channel, by its rule."""
+
+
 def lmmse_filter(
     grid: ResourceGrid,
     time: Shaped[np.ndarray, "..."],
     frequency: Shaped[np.ndarray, "..."],
     specular: Shaped[np.ndarray, "..."] | None = None,
-) -> PilotFilter:
+) -> LmmseFilter:
     """The estimator for gains with E[h(t, f) h*(t', f')] = time(t, t') frequency(f, f') + specular(t, f) specular*(t', f').
 
     time: real symmetric, [T, T] (Doppler spectra are symmetric); frequency: Hermitian, [F, F]. specular: [T, F],
@@ -88,7 +92,7 @@ def lmmse_filter(
         )
     everywhere = np.zeros((grid.fft_size, len(power_f)), np.complex128)
     everywhere[subcarriers] = freq_modes
-    return PilotFilter(
+    return LmmseFilter(
         time_modes=jnp.asarray(time_modes, jnp.float32),
         freq_modes=jnp.asarray(everywhere, jnp.complex64),
         power=jnp.asarray(np.outer(power_t, power_f), jnp.float32),
@@ -100,7 +104,7 @@ def lmmse_filter(
     )
 
 
-def robust_filter(grid: ResourceGrid, max_doppler: float) -> PilotFilter:
+def robust_filter(grid: ResourceGrid, max_doppler: float) -> LmmseFilter:
     """The estimator for every channel within the cyclic prefix whose Doppler shifts are at most `max_doppler` (Hz).
 
     It assumes power spread evenly over all delays that the prefix admits and all Doppler shifts up to the
@@ -130,7 +134,7 @@ def robust_filter(grid: ResourceGrid, max_doppler: float) -> PilotFilter:
     return lmmse_filter(grid, time, frequency)
 
 
-def pad_filters(filters: Sequence[PilotFilter]) -> list[PilotFilter]:
+def pad_filters(filters: Sequence[LmmseFilter]) -> list[LmmseFilter]:
     """The same estimators with equal shapes: one compiled program serves them all.
 
     ValueError if they were built for different grids.
@@ -142,7 +146,7 @@ def pad_filters(filters: Sequence[PilotFilter]) -> list[PilotFilter]:
         )
     most = np.max([one.power.shape for one in filters], axis=0, initial=0)
 
-    def pad(one: PilotFilter) -> PilotFilter:
+    def pad(one: LmmseFilter) -> LmmseFilter:
         time, frequency = ((0, int(n)) for n in most - one.power.shape)
         whole = (0, 0)
         return replace(

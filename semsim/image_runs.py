@@ -72,7 +72,7 @@ def image_link(
     spoken = {dialect_of(name) for name in channel}
     if not any(spoken):
         fadings = grid_fadings(channel, propagation, grid)
-        return Link(grid, csi, demap), fadings, pilot_filters(csi, channel, fadings, propagation, grid)
+        return Link(grid, csi, demap), [*fadings], pilot_filters(csi, channel, fadings, propagation, grid)
     if len(channel) > 1:
         raise ValueError(
             f"a dialect has a link of its own, without a grid: simulate it alone; got {', '.join(channel)}"

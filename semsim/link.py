@@ -18,7 +18,7 @@ from jaxtyping import Array, Complex, Float, Int, Key
 import channels
 import phy
 from channels import Fading
-from phy import ChannelEstimate, Equalised, Modulation, PilotFilter, ResourceGrid
+from phy import ChannelEstimate, Equalised, LmmseFilter, LsFilter, Modulation, PilotFilter, ResourceGrid
 from semsim.antennas import Antennas, carry_streams
 from semsim.payload import Bits, Indices, Line, Symbols
 
@@ -32,7 +32,8 @@ class Link:
 
     grid: OFDM resource grid, or None for symbols sent one after the other over a flat channel.
     csi: "perfect" hands the receiver the gain (declared in the ledger); the others estimate it from the grid's pilots: "ls"
-    by least squares; "lmmse" knows the channel's true covariance, "robust" the cyclic prefix and the largest Doppler.
+    by least squares, told how large its error of interpolation is on average; "lmmse" knows the channel's true covariance,
+    "robust" the cyclic prefix and the largest Doppler.
     demap: "nearest" decides for the nearest point, "app" for the most likely value of each bit.
     antennas: how many, and what they are used for; it also says what Es/N0 means then.
     dialect: of `channels.DIALECTS`, for symbols sent one after the other; None: the textbook.
@@ -101,8 +102,8 @@ def carry(
 ) -> Equalised:
     """Sends symbols through a known gain and white noise, and equalises. `noise_var` (N0): scalar or one per transmission.
 
-    pilot_filter: of csi lmmse and robust. unbiased: unit gain after equalisation, as demapping needs; otherwise the
-    estimate of least mean square error.
+    pilot_filter: what a receiver that estimates knows of the channel (`scenario.pilot_filters`). unbiased: unit gain after
+    equalisation, as demapping needs; otherwise the estimate of least mean square error.
     """
     grid, estimate = link.grid, _estimator(link, pilot_filter)
     if link.dialect is not None:
@@ -132,13 +133,13 @@ def _estimator(
     """(received grid, N0) -> estimate; None where the receiver is told the gain."""
     if link.grid is None or link.csi == "perfect":
         return None
-    if link.csi == "ls":
-        return partial(phy.ls_estimate, link.grid)
-    if pilot_filter is None:
-        raise ValueError(
-            f"csi {link.csi} needs the pilot_filter of its grid and channel (`scenario.pilot_filters`)"
-        )
-    return partial(phy.lmmse_estimate, link.grid, pilot_filter)
+    if isinstance(pilot_filter, LsFilter) and link.csi == "ls":
+        return partial(phy.ls_estimate, link.grid, known=pilot_filter)
+    if isinstance(pilot_filter, LmmseFilter) and link.csi != "ls":
+        return partial(phy.lmmse_estimate, link.grid, pilot_filter)
+    raise ValueError(
+        f"csi {link.csi} needs the pilot_filter of its grid and channel (`scenario.pilot_filters`)"
+    )
 
 
 def detect(link: Link, modulation: Modulation, equalised: Equalised) -> Int[Array, "*b s"]:
@@ -260,12 +261,13 @@ def _fill(link: Link, symbols: Complex[Array, "*b s"]) -> Complex[Array, "*b n"]
 def declared(link: Link) -> tuple[Line, ...]:
     """What the receiver is told for nothing, for a ledger."""
     known = {
-        "perfect": "channel gain", "lmmse": "covariance of the channel", "robust": "largest Doppler and longest delay",
+        "perfect": "channel gain", "ls": "mean square error of interpolation", "lmmse": "covariance of the channel",
+        "robust": "largest Doppler and longest delay",
     }  # fmt: skip
-    lines = [Line("noise variance", 0, "declared: known to the receiver")]
-    if link.csi in known:
-        lines.append(Line(known[link.csi], 0, f"declared: csi {link.csi}"))
-    return tuple(lines)
+    return (
+        Line("noise variance", 0, "declared: known to the receiver"),
+        Line(known[link.csi], 0, f"declared: csi {link.csi}"),
+    )
 
 
 def mean_snr(gain: Complex[Array, "b ..."], noise_var: Float[Array, "*#b"]) -> Float[Array, " b"]:

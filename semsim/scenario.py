@@ -111,9 +111,9 @@ def flat_fading(name: str, propagation: Propagation, together: int = 1) -> Fadin
 
 def grid_fadings(
     names: Sequence[str], propagation: Propagation, grid: ResourceGrid, antennas: tuple[int, int] = (1, 1)
-) -> list[Fading]:
+) -> list[GridFading | Recorded]:
     """`grid_fading` of each name; those that can share one compiled program do."""
-    found: dict[int, Fading] = {
+    found: dict[int, GridFading | Recorded] = {
         number: grid_fading(name, propagation, grid, antennas) for number, name in enumerate(names)
     }
     alike = {number: fading for number, fading in found.items() if isinstance(fading, GridFading)}
@@ -174,15 +174,22 @@ def _check_prefix(what: str, longest: float, grid: ResourceGrid, remedy: str) ->
 
 
 def pilot_filters(
-    csi: str, names: Sequence[str], fadings: Sequence[Fading], propagation: Propagation, grid: ResourceGrid
+    csi: str,
+    names: Sequence[str],
+    fadings: Sequence[GridFading | Recorded],
+    propagation: Propagation,
+    grid: ResourceGrid,
 ) -> list[PilotFilter | None]:
-    """What a receiver that estimates by minimum mean square error knows of each channel of a grid; None for other receivers.
+    """What a receiver that estimates the channel from pilots knows of each channel of a grid; None for one that is told.
 
-    csi lmmse: the covariance of the fading itself; robust: the cyclic prefix, and the Doppler of the propagation's speed.
+    csi ls: how large the mean square error of interpolation is in the fading itself, a recording included; lmmse: the
+    covariance of the fading itself; robust: the cyclic prefix, and the Doppler of the propagation's speed.
     Errors: ValueError for lmmse on a recording, whose covariance is not known.
     """
-    if csi not in ("lmmse", "robust") or not names:
+    if csi == "perfect" or not names:
         return [None] * len(names)
+    if csi == "ls":
+        return [phy.ls_filter(grid, channels.waveforms(fading)) for fading in fadings]
     if csi == "robust":
         robust = phy.robust_filter(grid, float(receiver_label(csi, propagation)["max_doppler"]))
         return [robust] * len(names)

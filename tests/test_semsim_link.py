@@ -12,7 +12,7 @@ import phy
 from phy import ResourceGrid
 from semsim import theory
 from semsim.antennas import Antennas
-from semsim.link import Link, carry, detect, fade, mean_snr, send_labels
+from semsim.link import Link, carry, declared, detect, fade, mean_snr, send_labels
 from semsim.stats import FOUR_SIGMA, mean_interval, proportion_interval, ratio_interval
 
 GRID = ResourceGrid(4, 16, 4, pilot_ofdm_symbol_indices=(0, 3))
@@ -21,6 +21,15 @@ KEY = jax.random.key(7)
 
 def axes(grid):
     return {"frequencies": grid.frequencies, "times": grid.times}
+
+
+def knowledge(link, fading):
+    """What the receiver of a link is told of a fading."""
+    if link.csi == "perfect":
+        return None
+    if link.csi == "ls":
+        return phy.ls_filter(link.grid, channels.waveforms(fading))
+    return phy.lmmse_filter(link.grid, *channels.covariance(fading))
 
 
 def random_labels(key, bits, shape):
@@ -33,7 +42,8 @@ def test_without_noise_every_link_is_transparent(link, bits):
     labels = random_labels(KEY, bits, (5, 30))
     fading = channels.rayleigh(0) if link.grid is None else channels.grid_rayleigh(**axes(GRID))
     gain = fade(KEY, link, fading, (5,), 30)
-    found = send_labels(KEY, link, labels, phy.qam(bits), gain, jnp.float32(1e-12))
+    known = knowledge(link, fading)
+    found = send_labels(KEY, link, labels, phy.qam(bits), gain, jnp.float32(1e-12), known)
     np.testing.assert_array_equal(found, labels)
 
 
@@ -122,6 +132,101 @@ def test_impossible_links_are_refused():
         carry(KEY, Link(GRID), jnp.ones((1, 33), jnp.complex64), jnp.ones((1, 4, 16)), jnp.float32(1.0))
 
 
+FAST = ResourceGrid(14, 12, 3, pilot_ofdm_symbol_indices=(2, 11))
+
+
+def fast_fading():
+    """350 Hz and delays up to 5 us on `FAST`."""
+    return channels.tdl("tdl-a", delay_spread=500e-9, carrier_frequency=3.5e9, speed=30.0, **axes(FAST))
+
+
+@pytest.mark.parametrize("antennas", [Antennas(), Antennas(1, 3, "mrc")], ids=["one", "mrc"])
+@pytest.mark.parametrize("noise_var", [1e-4, 0.05])
+def test_the_receiver_counts_its_own_error_as_noise(antennas, noise_var):
+    """Given a least-mean-square estimate the error of the gain is independent of it: QPSK, equalised, errs in the mean
+    square by exactly the noise variance that is handed on. Without error_var in it the ratio at 40 dB would be 9."""
+    link, fading, frames = Link(FAST, "lmmse", antennas=antennas), fast_fading(), 2048
+    known = knowledge(link, fading)
+
+    @jax.jit
+    def ratio(key):
+        key_source, key_fading, key_noise = jax.random.split(key, 3)
+        symbols = phy.qam(2).modulate(random_labels(key_source, 2, (frames, FAST.num_data_symbols)))
+        gain = fade(key_fading, link, fading, (frames,), FAST.num_data_symbols)
+        found = carry(key_noise, link, symbols, gain, jnp.float32(noise_var), pilot_filter=known)
+        return jnp.mean(jnp.abs(found.symbols - symbols) ** 2 / found.noise_var, axis=-1)
+
+    values = np.asarray(ratio(KEY), np.float64)
+    interval = mean_interval(values.size, values.sum(), (values**2).sum(), FOUR_SIGMA)
+    assert interval.low < 1 < interval.high and interval.high - interval.low < 0.2
+
+
+@pytest.mark.parametrize("csi", ["ls", "lmmse"])
+@pytest.mark.parametrize("branches", [1, 3])
+def test_the_noise_after_equalisation_is_n0_and_the_error_over_the_power_of_the_estimate(csi, branches):
+    """(N0 + error_var) / sum |estimate|^2 at every data symbol, whatever the number of antennas; analogue payloads get the
+    error of the biased estimate."""
+    antennas = Antennas(1, branches, "mrc" if branches > 1 else "none")
+    link, fading, noise_var = Link(FAST, csi, antennas=antennas), fast_fading(), jnp.float32(1e-4)
+    symbols = phy.qam(4).modulate(random_labels(KEY, 4, (2, FAST.num_data_symbols)))
+    gain = fade(KEY, link, fading, (2,), FAST.num_data_symbols)
+    rows = gain.reshape(2, branches, 14, 12)
+    sent = phy.place(FAST, symbols)
+    rng = jax.random.fold_in(KEY, 0x616E74)  # the antennas draw their noise one by one
+    keys = [KEY] if branches == 1 else [jax.random.fold_in(rng, i) for i in range(branches)]
+    y = jnp.stack([channels.awgn(key, rows[:, i] * sent, noise_var) for i, key in enumerate(keys)], axis=1)
+    known = knowledge(link, fading)
+    estimate = (
+        phy.ls_estimate(FAST, y, noise_var, known)
+        if csi == "ls"
+        else phy.lmmse_estimate(FAST, known, y, noise_var)
+    )
+    noise = noise_var + np.broadcast_to(estimate.error_var, y.shape)[:, 0]
+    power = np.sum(np.abs(np.asarray(estimate.gain)) ** 2, axis=1)
+    assert np.max(noise) > 10 * noise_var
+    for unbiased, expected in ((True, noise / power), (False, noise / (power + noise))):
+        found = carry(KEY, link, symbols, gain, noise_var, pilot_filter=known, unbiased=unbiased)
+        np.testing.assert_allclose(found.noise_var, phy.take(FAST, expected), rtol=1e-4)
+
+
+def test_soft_bits_of_ls_say_more_the_less_noise_there_is():
+    """Mean -log2 P(bit) of 256-QAM over a fast channel, the same fades and noise at every SNR. A receiver that does not know
+    its error of interpolation gets worse from 35 dB on, until its soft bits say less than nothing."""
+    link, fading, frames = Link(FAST, "ls"), fast_fading(), 512
+    unaware = phy.LsFilter(jnp.zeros((14, 12)))
+    modulation = phy.qam(8)
+
+    @jax.jit
+    def surprise(noise_var, known):
+        key_source, key_fading, key_noise = jax.random.split(KEY, 3)
+        labels = random_labels(key_source, 8, (frames, FAST.num_data_symbols))
+        gain = fade(key_fading, link, fading, (frames,), FAST.num_data_symbols)
+        found = carry(key_noise, link, modulation.modulate(labels), gain, noise_var, pilot_filter=known)
+        llr = modulation.llr(found.symbols, found.noise_var)
+        wrong = jnp.where(phy.label_bits(labels, 8, 8) == 1, -llr, llr)
+        return jnp.mean(jax.nn.softplus(wrong)) / jnp.log(2.0)
+
+    decibels = (35, 40, 50, 60)
+    aware, blind = (
+        [float(surprise(jnp.float32(10 ** (-snr / 10)), known)) for snr in decibels]
+        for known in (knowledge(link, fading), unaware)
+    )
+    assert all(later < earlier for earlier, later in zip(aware, aware[1:], strict=False)), aware
+    assert aware[-1] < 0.2 < 1 < blind[-1], blind
+
+
+def test_a_receiver_that_estimates_is_told_what_its_rule_needs():
+    symbols, gain, n = jnp.ones((1, 32), jnp.complex64), jnp.ones((1, 4, 16), jnp.complex64), jnp.float32(0.1)
+    flat = channels.grid_awgn(**axes(GRID))
+    for csi, other in (("ls", "lmmse"), ("lmmse", "ls"), ("robust", "ls")):
+        for known in (None, knowledge(Link(GRID, csi=other), flat)):
+            with pytest.raises(ValueError, match=f"csi {csi} needs the pilot_filter of its grid and channel"):
+                carry(KEY, Link(GRID, csi=csi), symbols, gain, n, pilot_filter=known)
+    told = {csi: declared(Link(GRID, csi=csi))[-1] for csi in ("perfect", "ls", "lmmse", "robust")}
+    assert len({line.what for line in told.values()}) == 4
+    assert told["ls"].what == "mean square error of interpolation" and told["ls"].channel_uses == 0
+
+
 MRC, STREAMS, ALAMOUTI = Antennas(1, 3, "mrc"), Antennas(2, 3, "multiplexing"), Antennas(2, 1, "alamouti")
 
 
@@ -144,7 +249,8 @@ def test_without_noise_several_antennas_are_transparent(link):
         labels = random_labels(key, 4, (5, 29))
         gain = fade(key, link, fading, (5,), 29)
         assert gain.shape[:3] == (5, link.antennas.num_rx, link.antennas.num_tx)
-        return labels, send_labels(key, link, labels, phy.qam(4), gain, jnp.full(5, 1e-6, jnp.float32))
+        noise_var = jnp.full(5, 1e-6, jnp.float32)
+        return labels, send_labels(key, link, labels, phy.qam(4), gain, noise_var, knowledge(link, fading))
 
     np.testing.assert_array_equal(*sent_and_found(KEY))
 

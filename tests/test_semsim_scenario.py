@@ -5,6 +5,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from scipy.interpolate import interp1d
 
 from channels import GridFading
 from channels.dialects import DIALECTS, DialectFading
@@ -25,6 +26,7 @@ from semsim.scenario import (
     grid_fading,
     grid_fadings,
     needs_grid,
+    pilot_filters,
     textbook_row,
 )
 from semsim.sweep import Totals, count_sums, draw_id
@@ -109,6 +111,38 @@ def test_what_does_not_fit_the_grid_is_refused(tmp_path):
     assert fading.gains(jax.random.key(0), (3, 2, 1, 4, 16)).shape == (3, 2, 1, 4, 16)
     with pytest.raises(ValueError, match="dialect:deepsc is a channel for symbols sent one after the other"):
         grid_fading("dialect:deepsc", PLAIN, GRID)
+
+
+def test_ls_is_told_the_error_of_interpolation_of_a_recording(tmp_path):
+    """The mean over records and antenna pairs of |line - response|^2, at mean power 1, by NumPy and SciPy from the file."""
+    rng = np.random.default_rng(3)
+    gains = rng.normal(size=(7, 2, 1, 14, 3, 2)) @ [1, 1j] * [1, 0.5, 0.2]
+    gains[:, 1] *= 3  # antennas of unequal strength
+    grid = ResourceGrid(14, 24, 8, pilot_ofdm_symbol_indices=(2, 11), pilot_subcarrier_stride=3)
+    delays = np.array([0, 1e-6, 3e-6])
+    recording = Recording(gains, delays, time_step=grid.times[1], name="street")
+    path = save_recording(tmp_path / "r.npz", recording)
+    (fading,) = grid_fadings([f"recorded:{path}"], PLAIN, grid, (2, 1))
+    (known,) = pilot_filters("ls", [f"recorded:{path}"], [fading], PLAIN, grid)
+    response = gains @ np.exp(-2j * np.pi * np.outer(delays, grid.frequencies))
+    rows = interp1d(grid.pilot_subcarriers, response[..., [2, 11], ::3], fill_value="extrapolate")(
+        np.arange(24)
+    )
+    lines = interp1d([2, 11], rows, axis=-2, fill_value="extrapolate")(np.arange(14))
+    stray = np.mean(np.abs(lines - response) ** 2, axis=(0, 1, 2)) / np.mean(np.abs(response) ** 2)
+    np.testing.assert_allclose(known.stray, stray, rtol=1e-3, atol=1e-6)
+    assert stray.max() > 1
+
+
+def test_what_receivers_know_of_their_channels(tmp_path):
+    names, axes = ["tdl-a", "awgn"], (Propagation(speed=90.0), GRID)
+    fadings = grid_fadings(names, *axes)
+    assert pilot_filters("perfect", names, fadings, *axes) == [None, None]
+    bent, straight = pilot_filters("ls", names, fadings, *axes)
+    assert np.max(bent.stray) > 1e-5 and not np.any(straight.stray)
+    recorded = f"recorded:{file_of(tmp_path)}"
+    with pytest.raises(ValueError, match="csi lmmse needs the covariance of the channel, which recorded:"):
+        pilot_filters("lmmse", [recorded], grid_fadings([recorded], *axes), *axes)
 
 
 def a_run(folder, channels):

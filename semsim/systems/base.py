@@ -30,7 +30,7 @@ class Point:
     """One point of a sweep, all of it data: sweeping compiles once.
 
     order: row of the system's modulations, or negative where the system chooses. noise_var: N0 of a complex sample.
-    labels: index -> label of that row's codebook, where indices travel as bits. pilot_filter: of csi lmmse and robust.
+    labels: index -> label of that row's codebook, where indices travel as bits. pilot_filter: of csi ls, lmmse and robust.
     """
 
     order: Array  # [] integer
