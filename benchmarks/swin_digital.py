@@ -12,7 +12,7 @@ from pathlib import Path
 from _common import image_arguments, print_table, write_json
 
 from semsim import cli, plot
-from semsim.compare import compare
+from semsim.comparison import compare
 from semsim.runs import load_run
 
 SYSTEMS = ("stsc-vq", "ujscc")

@@ -3,35 +3,32 @@
 import semsim
 semsim.ber(["qam16"], ["awgn", "tdl-a"], range(0, 13, 2)).rows()
 semsim.run("ujscc", semsim.data.load("embedded", limit=64), ["qam16"], ["tdl-a"], [12.0]).rows()
+
+The public names are those of `semsim.api`. They are loaded when the first of them is asked for: JAX takes seconds, and the
+command line must be able to answer Ctrl-C before that.
 """
 
-from semsim import data as data
-from semsim import separation as separation
-from semsim.antennas import Antennas as Antennas
-from semsim.coding import Coding as Coding
-from semsim.coding import Decoding as Decoding
-from semsim.compare import compare as compare
-from semsim.devices import Execution as Execution
-from semsim.error_rates import ber as ber
-from semsim.link import Link as Link
-from semsim.link import carry as carry
-from semsim.link import detect as detect
-from semsim.link import fade as fade
-from semsim.link import send_bits as send_bits
-from semsim.link import send_indices as send_indices
-from semsim.link import send_labels as send_labels
-from semsim.link import send_symbols as send_symbols
-from semsim.link import split_keys as split_keys
-from semsim.payload import Bits as Bits
-from semsim.payload import Indices as Indices
-from semsim.payload import Ledger as Ledger
-from semsim.payload import Line as Line
-from semsim.payload import Symbols as Symbols
-from semsim.runs import Run as Run
-from semsim.runs import load_run as load_run
-from semsim.scenario import Propagation as Propagation
-from semsim.separation import Separation as Separation
-from semsim.simulation import reconstruct as reconstruct
-from semsim.simulation import run as run
-from semsim.systems.index_coding import IndexCoding as IndexCoding
-from semsim.terminal import progress_bar as progress_bar
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from semsim.api import *  # noqa: F403 (the table, for type checkers and editors)
+
+    __version__: str
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version as version  # slow to import
+
+        return version("semsim-jax")
+    if not name.startswith("_"):
+        found = vars(import_module("semsim.api"))
+        if name in found:
+            return found[name]
+    raise AttributeError(f"module 'semsim' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    public = vars(import_module("semsim.api"))
+    return sorted({*globals(), *(name for name in public if not name.startswith("_")), "__version__"})

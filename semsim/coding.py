@@ -18,6 +18,10 @@ from semsim.names import check_name
 
 CHASE, INCREMENTAL = (0,), (0, 2, 3, 1)
 """Redundancy versions of the transmissions of a word, over and over; the second is the order of NR."""
+LARGEST_PAYLOAD = 1_277_992
+"""Bits of the largest transport block of NR (TS 38.214 clause 5.1.3.2): 273 resource blocks, 256-QAM, four layers."""
+MOST_SENT = 8 * LARGEST_PAYLOAD
+"""Bits sent of a block at most: below rate 1/8 the mother code of rate 1/5 only repeats itself."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +82,11 @@ class Coding:
         check_name("combining", self.combining, ("chase", "incremental"))
         if self.k is None or self.n is None:
             raise ValueError("a code needs k, payload bits of a word, and n, bits sent: 512 and 1024, say")
+        for name, value, most in (("k", self.k, LARGEST_PAYLOAD), ("n", self.n, MOST_SENT)):
+            if not 1 <= value <= most:
+                raise ValueError(
+                    f"{name} must be in [1, {most:,}]; got {value}: NR carries at most {LARGEST_PAYLOAD:,} bits in one block"
+                )
         if not self.transmissions or min(self.transmissions) < 1:
             raise ValueError(f"transmissions are numbers from 1 on; got {self.transmissions}")
 

@@ -15,8 +15,8 @@ from semsim import record as recorder
 from semsim.antennas import Antennas
 from semsim.backend import join
 from semsim.coding import Coding
-from semsim.compare import compare as compare_runs
-from semsim.compare import differing, skipped
+from semsim.comparison import compare as compare_runs
+from semsim.comparison import differing, skipped
 from semsim.conventions import check_overlay, translated
 from semsim.envelope import Crossover, best_of_each_snr, crossovers
 from semsim.info import info as describe

@@ -3,6 +3,9 @@
 import difflib
 from collections.abc import Sequence
 
+MOST_VALUES = 10_000
+"""Of a range of SNRs."""
+
 
 def check_name(kind: str, given: str, choices: Sequence[str]) -> str:
     """`given` if it is one of `choices`. Errors: ValueError with the nearest choice and all of them."""
@@ -52,7 +55,8 @@ def _expand(name: str, text: str) -> list[float]:
         raise ValueError(
             f"the range of {name} is reversed: {text!r} should run upwards, {stop:g}:{start:g}:{step:g}"
         )
-    count = int((stop - start) / step + 1e-9) + 1
-    if count > 10_000:
-        raise ValueError(f"{name} has {count} values: use a larger step than {step:g}")
+    steps = (stop - start) / step
+    if not steps < MOST_VALUES:  # of an infinite range too
+        raise ValueError(f"{name} {text} has more than {MOST_VALUES:,} values: use a larger step")
+    count = int(steps + 1e-9) + 1
     return [round(start + i * step, 9) for i in range(count)]

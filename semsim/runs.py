@@ -160,7 +160,7 @@ class RunWriter:
     def _take_up(self, folder: Path, force_config: bool) -> None:
         before = read_config(folder)
         if check_same(folder, before, self.config, force_config):
-            history = [*before.get("history", []), before["environment"]]
+            history = [*before.get("history", []), before.get("environment")]
             self.config["history"] = history
             write_text(folder / "config.json", json.dumps(self.config, indent=1) + "\n")
         else:
@@ -266,7 +266,7 @@ def read_config(folder: Path) -> dict:
         config = json.loads((folder / "config.json").read_text())
         if not isinstance(config, dict):
             raise TypeError
-    except (OSError, ValueError, TypeError):
+    except (OSError, ValueError, TypeError, RecursionError):
         raise ValueError(f"{folder} holds no run: config.json is missing or damaged") from None
     return config
 

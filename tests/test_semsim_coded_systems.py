@@ -16,7 +16,7 @@ from models import UJSCCConfig
 from phy import ResourceGrid
 from semsim import coding, devices, error_rates, image_runs
 from semsim.coding import Coding, Decoding
-from semsim.compare import compare
+from semsim.comparison import compare
 from semsim.data import from_array
 from semsim.link import Link, fade, split_keys
 from semsim.runs import load_run, shared_trials

@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 
 from semsim import cli, environment, error_counts, error_rates, runs
+from semsim.command_line import COMMANDS
 from semsim.resume import check_same, differences
 from semsim.runs import RunWriter, load_run
+from semsim.saved_options import kept, result_options, with_saved
 from semsim.sweep import count_sums
 
 BEFORE = {
@@ -383,13 +385,105 @@ def test_forcing_without_resuming_is_a_mistake(simulated, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_is_kept_of_a_command_line_is_what_a_later_attempt_needs(tmp_path):
+def test_what_is_kept_of_a_command_line_is_what_defines_the_result():
     words = "--modulation qpsk --devices 2 --batch=64 --force_config --no-distributed --num_processes 2 --seed -1".split()
-    assert cli._lasting(["ber", *words]) == ("ber", "--modulation", "qpsk", "--seed", "-1")
-    saved = ["run", "ujscc", "--channel", "tdl-a"]
-    (tmp_path / "config.json").write_text(json.dumps({"command": "run", "arguments": saved}))
+    assert kept(["ber", *words], COMMANDS["ber"]) == ["ber", "--modulation", "qpsk", "--seed", "-1"]
+    words = "--json stsc --out a --plan --esno_db -2:2:2 .5 --no-tile --resume=b --coordinator h:1 --strange x y --whole"
+    wanted = ["run", "stsc", "--esno_db", "-2:2:2", ".5", "--no-tile", "--whole"]
+    assert kept(["run", *words.split()], COMMANDS["run"]) == wanted
+
+
+def test_a_run_folder_can_ask_for_what_the_signature_lists_beside_the_job_and_for_nothing_else():
+    """A new option of the job is out without anybody's doing; a new parameter of the command is in."""
+    job = {"devices", "batch", "distributed", "coordinator", "num-processes", "process-id", "out", "resume"}
+    job |= {"force-config", "plan", "json", "arguments"}
+    for name in ("ber", "run"):
+        found = result_options(COMMANDS[name])
+        assert not found & job
+        assert {"modulation", "channel", "csi", "seed", "speed", "num-iterations", "generator"} <= found
+    assert {"grid.fft-size", "num-rx", "k", "rel-width"} <= result_options(COMMANDS["ber"])
+
+
+HOSTILE = [
+    ["--distributed", "--coordinator", "127.0.0.1:9", "--num-processes", "2", "--process-id", "1"],
+    ["--distributed=True", "--coordinator=127.0.0.1:9", "--num_processes=2", "--process_id=1"],
+    ["--out", "elsewhere", "--devices", "4096", "--batch", "100000000000", "--force-config"],
+    ["--plan", "--json", "-h", "--", "--help", "--no-such-option", "x"],
+]
+
+
+@pytest.mark.parametrize("words", HOSTILE)
+@pytest.mark.parametrize("place", ["front", "back"])
+def test_what_a_foreign_ber_run_asks_for_beside_its_result_is_not_heard(
+    run, simulated, capsys, monkeypatch, tmp_path, words, place
+):
+    def connects(*arguments, **named):
+        raise AssertionError("connects")
+
+    monkeypatch.setattr("jax.distributed.initialize", connects)
+    monkeypatch.chdir(tmp_path)
+    before = load_run(run).rows()
+    config = json.loads((run / "config.json").read_text())
+    own = config["arguments"][1:]
+    config["arguments"] = ["ber", *words, *own] if place == "front" else ["ber", *own, *words]
+    (run / "config.json").write_text(json.dumps(config))
+    said = resumed(run, capsys)
+    assert simulated == [] and "modulation qpsk" in said  # a table, neither JSON, nor a plan, nor help
+    assert load_run(run).rows() == before and names(tmp_path) == ["run"]
+
+
+@pytest.mark.parametrize("words", HOSTILE[:2])
+def test_what_a_foreign_image_run_asks_for_beside_its_result_is_not_heard(
+    capsys, monkeypatch, tmp_path, words
+):
+    def connects(*arguments, **named):
+        raise AssertionError("connects")
+
+    monkeypatch.setattr("jax.distributed.initialize", connects)
+    saved = ["run", "ujscc", "--esno-db", "3", "--seed", "5", *words]
+    (tmp_path / "config.json").write_text(
+        json.dumps({"command": "run", "arguments": saved, "environment": {}})
+    )
+    assert "made with other settings" in resumed(tmp_path, capsys, "--limit", "1", command="run", status=2)
     again = ["--resume", str(tmp_path)]
-    assert cli._with_saved(["run", *again]) == ["run", "ujscc", "--channel", "tdl-a", *again]
-    assert cli._with_saved(["run", "ujscc", *again]) == ["run", "ujscc", "--channel", "tdl-a", *again]
-    with pytest.raises(ValueError, match="resume it with that command"):
-        cli._with_saved(["ber", *again])
+    assert with_saved(["run", *again], COMMANDS) == ["run", "ujscc", "--esno-db", "3", "--seed", "5", *again]
+    assert with_saved(["run", "stsc", *again], COMMANDS)[:2] == ["run", "stsc"]
+    with pytest.raises(ValueError, match="was made by `semsim run`: resume it with that command"):
+        with_saved(["ber", *again], COMMANDS)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"arguments": "ber --seed 3"}, "the arguments in config.json are no command line"),
+        ({"arguments": {"seed": 3}}, "are no command line"),
+        ({"arguments": ["ber", 7, None]}, "are no command line"),
+        ({"arguments": ["ber", *["--ebno-db"] * 2000]}, "are no command line"),
+        ({"arguments": ["ber", "--seed", "9" * 400]}, "seed must be in"),
+        ({"arguments": ["ber", "--max-bits", "1e999"]}, "max_bits must be in"),
+        ({"arguments": ["ber", "--ebno-db", "0:1e300:1e-300"]}, "ebno_db"),
+        ({"arguments": ["ber", "--ebno-db", "0:inf:1"]}, "ebno_db"),
+        (
+            {"arguments": ["ber", "--k", "1" + "0" * 30, "--n", "2" + "0" * 30, "--code", "ldpc"]},
+            r"k must be in \[1, 1,277,992\]",
+        ),
+        ({"arguments": ["ber", "--channel", "recorded:/dev/zero"]}, "/dev/zero"),
+        ({"arguments": ["ber", "--channel", "recorded:https://127.0.0.1:9/x"]}, "127.0.0.1"),
+        ({"command": ["ber"]}, "was made by"),
+        ({"stop": 7, "seed": {"a": []}}, "made with other settings"),
+        ({"environment": None}, "made with other settings"),
+        ({"seed\x1b[2J": 1}, r"seed\?\[2J"),
+    ],
+)
+def test_an_odd_config_is_one_line_before_anything_runs(run, simulated, capsys, change, message):
+    config = json.loads((run / "config.json").read_text())
+    (run / "config.json").write_text(json.dumps({**config, **change}))
+    said = resumed(run, capsys, status=2)
+    assert re.search(message, said) and said.count("\n") == 1 and "\x1b" not in said, said
+    assert simulated == []
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, "7", '{"a": ', "\x00", "9" * 10_000])
+def test_what_is_no_config_is_one_line(run, simulated, capsys, text):
+    (run / "config.json").write_text(text)
+    assert "config.json is missing or damaged" in resumed(run, capsys, status=2)

@@ -11,7 +11,7 @@ from flax import nnx
 from scipy import stats
 
 import semsim
-from semsim.compare import compare, differing, skipped
+from semsim.comparison import compare, differing, skipped
 from semsim.conventions import check_comparable, check_overlay
 from semsim.runs import Run
 from semsim.sweep import Totals, count_sums, mean_sums

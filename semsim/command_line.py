@@ -1,0 +1,103 @@
+"""The command line: arguments in, exit status out. `semsim.cli` is where a process starts."""
+
+import functools
+import io
+import re
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from contextlib import redirect_stderr
+from dataclasses import replace
+from pathlib import Path
+
+import tyro
+
+import channels
+import models
+import phy
+import semsim
+from semsim import commands, image_commands
+from semsim.backend import prepare
+from semsim.jobs import Job
+from semsim.saved_options import kept, with_saved
+from semsim.signals import STATUS
+
+COMMANDS: dict[str, Callable[..., None]] = {
+    "demo": commands.demo, "ber": commands.ber, "run": image_commands.run, "compare": commands.compare,
+    "plot": commands.plot_runs, "record": commands.record, "train": commands.train,
+    "import": commands.import_weights,
+    "data": commands.data, "info": commands.info,
+}  # fmt: skip
+
+
+RUNS = {name: COMMANDS[name] for name in ("ber", "run")}
+"""The commands that make runs, which can be resumed."""
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Runs a command. Exit status 0, 2 for the user's mistakes (one line on stderr), 130 after Ctrl-C or SIGTERM.
+
+    Errors: BrokenPipeError where nobody reads what it prints.
+    """
+    prepare()
+    try:
+        _parse(with_saved(arguments, RUNS))()
+    except (ValueError, FloatingPointError) as error:
+        if not _is_ours(error):
+            raise
+        print(f"semsim: {_one_line(str(error))}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        if error.strerror is None:
+            raise
+        said = f"{error.strerror}: {error.filename}; what was finished before is kept"
+        print(f"semsim: {_one_line(said)}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("semsim: stopped", file=sys.stderr)
+        return STATUS
+    except SystemExit as stop:
+        return stop.code if isinstance(stop.code, int) else 2
+    return 0
+
+
+def _one_line(text: str) -> str:
+    """Without line ends and without what would move the cursor: parts of a message may come from a file."""
+    return "".join(letter if letter.isprintable() else "?" for letter in " ".join(text.split()))
+
+
+def _is_ours(error: BaseException) -> bool:
+    """Whether this project raised the error: what a library raises is a bug of ours, and wants its traceback."""
+    frames = traceback.extract_tb(error.__traceback__)
+    packages = {Path(str(module.__file__)).parent for module in (semsim, phy, channels, models)}
+    return any(package in Path(frames[-1].filename).parents for package in packages)
+
+
+def _parse(arguments: Sequence[str]) -> Callable[[], None]:
+    """The command asked for, with its arguments bound. Errors: ValueError with what the parser says, as one line."""
+    said = io.StringIO()
+    try:
+        with redirect_stderr(said):
+            return tyro.extras.subcommand_cli_from_dict(
+                {name: _deferred(command, arguments) for name, command in COMMANDS.items()}, prog="semsim", args=arguments,
+                description="Link-level simulation of semantic communication: images, codecs, modulations, channels.",
+            )  # fmt: skip
+    except SystemExit as stop:
+        if stop.code in (0, None):
+            raise
+        words = re.sub("[╭╮╰╯│─]|Error parsing __tyro-dummy-inner__[.\\w]*: ", " ", said.getvalue())
+        raise ValueError(" ".join(words.split())) from None
+
+
+def _deferred(command: Callable[..., None], arguments: Sequence[str]) -> Callable[..., Callable[[], None]]:
+    """The command as a function of the same signature that binds its arguments and does not run yet."""
+
+    @functools.wraps(command)
+    def bind(*values: object, **named: object) -> Callable[[], None]:
+        if isinstance(job := named.get("job"), Job):
+            named["job"] = replace(job, arguments=tuple(kept(arguments, command)))
+        return functools.partial(command, *values, **named)
+
+    return bind
