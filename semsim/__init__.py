@@ -9,6 +9,7 @@ command line must be able to answer Ctrl-C before that.
 """
 
 from importlib import import_module
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -23,9 +24,11 @@ def __getattr__(name: str) -> Any:
 
         return version("semsim-jax")
     if not name.startswith("_"):
-        found = vars(import_module("semsim.api"))
-        if name in found:
-            return found[name]
+        if find_spec(f"semsim.{name}") is not None:
+            return import_module(f"semsim.{name}")
+        public = vars(import_module("semsim.api"))
+        if name in public:
+            return public[name]
     raise AttributeError(f"module 'semsim' has no attribute {name!r}")
 
 

@@ -4,6 +4,7 @@ import atexit
 import hashlib
 import os
 import platform
+import stat
 import sys
 from collections.abc import Callable
 from contextlib import suppress
@@ -15,10 +16,10 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from semsim.data.fetch import cache_folder
-
 PATIENCE = 300
 """Seconds that the processes of a distributed job wait for each other at the start."""
+OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
+_no_cache: str | None = None  # why compiled programs are not kept, where that was not the user's wish
 _barrier: Callable[..., None] | None = None  # of a distributed job whose processes have yet to `meet`
 
 
@@ -38,8 +39,9 @@ def prepare() -> None:
     if _settings.jax_num_cpu_devices < 1 and not forced:
         with suppress(RuntimeError):  # too late: a backend is in use
             jax.config.update("jax_num_cpu_devices", num_cores())
-    if _settings.jax_compilation_cache_dir is None:
-        jax.config.update("jax_compilation_cache_dir", str(cache_folder() / "jax" / _machine()))
+    wanted = _settings.jax_enable_compilation_cache and _settings.jax_compilation_cache_dir is None
+    if wanted and (folder := _programs()) is not None:
+        jax.config.update("jax_compilation_cache_dir", str(folder))
         # A first result waits for some twenty small programs, each below JAX's default threshold of one second.
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
         jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
@@ -138,6 +140,36 @@ def num_cores() -> int:
 def compilation_cache() -> str | None:
     """Folder of the persistent compilation cache; None when it is off."""
     return _settings.jax_compilation_cache_dir if _settings.jax_enable_compilation_cache else None
+
+
+def no_cache_because() -> str | None:
+    """Why compiled programs are not kept although nobody switched that off; None where they are."""
+    return _no_cache
+
+
+def _programs() -> Path | None:
+    """A folder of this user alone for compiled programs, which are code that will run; None, noted, where there is none.
+
+    It lies with the user's caches and not with the data sets, whose folder (SEMSIM_DATA) people share. One that somebody
+    else owns or may write to is not used, nor a link to another place.
+    """
+    global _no_cache
+    base = os.environ.get("XDG_CACHE_HOME")
+    root = (Path(base) if base else Path("~/.cache")) / "semsim" / "jax"
+    try:
+        root = root.expanduser()
+        root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        found = root.lstat()
+        if not stat.S_ISDIR(found.st_mode):
+            _no_cache = f"{root} is a link, not a folder"
+        elif hasattr(os, "geteuid") and (found.st_uid != os.geteuid() or found.st_mode & OTHERS_WRITE):
+            _no_cache = f"{root} belongs to somebody else, or others may write to it: remove it"
+        else:
+            root.chmod(0o700)  # earlier versions left it open to readers
+            return root / _machine()
+    except (OSError, RuntimeError) as error:
+        _no_cache = f"{root} cannot be made: {error}"
+    return None
 
 
 def _machine() -> str:

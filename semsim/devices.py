@@ -8,8 +8,7 @@ processes. Sums of reals are formed on the host, in float64 and in a fixed order
 """
 
 import abc
-import hashlib
-import json
+import time
 from collections import deque
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
@@ -18,20 +17,19 @@ from typing import Any, Literal, NamedTuple
 
 import jax
 import numpy as np
-from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
-from jaxtyping import Array, Key, UInt32
+from jaxtyping import Array, Int, Key, UInt32
 
 from semsim.backend import meet
+from semsim.memory import check_fits
+from semsim.processes import agreed
 from semsim.sweep import DEFAULT_GENERATOR, key_of_words
 
 AXIS = "realisations"
 MAX_WIDTH = 4096
 MEMORY_SHARE = 0.5
 """Of a device's memory; the rest is for weights, images and what other programs leave behind."""
-MESSAGE = 1 << 14
-"""Bytes that processes exchange at once."""
 
 
 class Kernel(abc.ABC):
@@ -45,6 +43,19 @@ class Kernel(abc.ABC):
 
         mapped: what belongs to this block (its images, say). shared: what belongs to the point and the plan.
         """
+
+    @property
+    def pieces(self) -> int:
+        """Calls that a batch takes: one whose blocks are long work is done piece by piece, and may be left in between."""
+        return 1
+
+    def piece(self, key: Key[Array, ""], mapped: Any, shared: Any, number: Int[Array, ""]) -> Any:
+        """Piece `number` of what a call returns, where there are several."""
+        raise NotImplementedError
+
+    def join(self, found: Sequence[Any]) -> Any:
+        """On the host, what a call would have returned, from its pieces; leaves [blocks, realisations, ...]."""
+        raise NotImplementedError
 
 
 @dataclass(frozen=True)
@@ -78,6 +89,10 @@ class Work(NamedTuple):
     mapped: Callable[[int], Any]  # batch -> pytree of [blocks, ...], or ()
 
 
+class Stopped(Exception):
+    """Asked to stop while devices work; what they work on is dropped."""
+
+
 class Evaluator:
     """Works off batches on the devices of one `Execution`.
 
@@ -95,34 +110,46 @@ class Evaluator:
         self.batch = execution.batch
         self._widths: dict[Hashable, int] = {}
 
-    def batches(self, work: Work, numbers: Sequence[int]) -> Iterator[tuple[int, Any]]:
+    def batches(
+        self, work: Work, numbers: Sequence[int], asked: Callable[[], bool] = lambda: False
+    ) -> Iterator[tuple[int, Any]]:
         """(batch, what the kernel returned for it: [blocks, realisations, ...]), in the order of `numbers`.
 
         One call is always under way while another is being read. A device that runs out of memory gets half as much
-        at once.
-        Errors: ValueError when a single block is too much.
+        at once. asked: whether to stop, looked at while devices work; a distributed job does not, so that its processes
+        stay together.
+        Errors: ValueError when a single block is too much; Stopped.
         """
         waiting = deque(self._calls(work, numbers))
-        running: deque[tuple[Sequence[int], int, Any]] = deque()
+        running: deque[tuple[_Call, int, Any]] = deque()
+        pieces: list[Any] = []
         while waiting or running:
             if waiting and len(running) < 2:
-                chosen = waiting.popleft()
-                running.append((chosen, self.width(work), self._start(work, chosen)))
+                call = waiting.popleft()
+                running.append((call, self.width(work), self._start(work, call)))
                 continue
-            chosen, width, found = running.popleft()
+            call, width, found = running.popleft()
             try:
                 if isinstance(found, Exception):
                     raise found
-                found = jax.device_get(found)
+                found = _read(found, asked)
             except jax.errors.JaxRuntimeError as error:
                 if not _out_of_memory(error):
                     raise
-                redo = [number for batch in (chosen, *(x[0] for x in running), *waiting) for number in batch]
+                calls = (call, *(each[0] for each in running), *waiting)
+                redo = list(dict.fromkeys(number for each in calls for number in each.numbers))
                 running.clear()
+                pieces.clear()
                 self._halve(work, width)
                 waiting = deque(self._calls(work, redo))
                 continue
-            for place, number in enumerate(chosen):
+            if work.kernel.pieces > 1:
+                pieces.append(found)
+                if len(pieces) < work.kernel.pieces:
+                    continue
+                found = work.kernel.join(pieces)
+                pieces.clear()
+            for place, number in enumerate(call.numbers):
                 part = slice(place * work.blocks, (place + 1) * work.blocks)
                 yield number, jax.tree.map(lambda leaf, part=part: leaf[part], found)
 
@@ -135,19 +162,40 @@ class Evaluator:
         name = (work.kernel, work.generator)
         if name not in self._widths:
             if isinstance(self.batch, int):
-                self._widths[name] = -(-self.batch // work.kernel.realizations)
+                width = -(-self.batch // work.kernel.realizations)
             else:
-                self._widths[name] = agreed(self._fitting(work))  # hosts may see different amounts of memory
+                width = agreed(self._fitting(work))  # hosts may see different amounts of memory
+            self._check_fits(work, width)
+            self._widths[name] = width
         return self._widths[name]
 
     def memory(self, work: Work, width: int) -> int:
         """Bytes that the program needs on a device beside its arguments; compiles it."""
-        arguments = self._arguments(work, (0,), self._call_size(work, width))
-        lowered = evaluate.lower(
-            *arguments, kernel=work.kernel, mesh=self.mesh, width=width, generator=work.generator
-        )
-        analysis = lowered.compile().memory_analysis()
+        analysis = self._traced(work, width).lower().compile().memory_analysis()
         return int(analysis.temp_size_in_bytes + analysis.output_size_in_bytes) if analysis else 0
+
+    def _traced(self, work: Work, width: int) -> Any:
+        """The program as JAX traces it, from shapes alone; a call of these shapes does not trace it again."""
+        size = self._call_size(work, width)
+        words, numbers, mapped, shared, piece = self._arguments(work, _Call((0,), 0), work.blocks)
+        numbers, mapped = jax.tree.map(
+            lambda leaf: jax.ShapeDtypeStruct((size, *leaf.shape[1:]), leaf.dtype), (numbers, mapped)
+        )
+        return evaluate.trace(
+            words, numbers, mapped, shared, piece,
+            kernel=work.kernel, mesh=self.mesh, width=width, generator=work.generator,
+        )  # fmt: skip
+
+    def _check_fits(self, work: Work, width: int) -> None:
+        """Errors: ValueError for more than the memory that there is, before any of it is asked for."""
+        advice = (
+            f"set batch, now {self.batch} realisations at once, lower"
+            if isinstance(self.batch, int)
+            else "take smaller images, a smaller grid, fewer antennas or shorter codes"
+        )
+        check_fits(
+            self._traced(work, width).jaxpr, self.mesh.local_devices, lambda: self.memory(work, width), advice
+        )
 
     def _fitting(self, work: Work) -> int:
         device = self.mesh.local_devices[0]
@@ -175,13 +223,14 @@ class Evaluator:
         lanes = self.mesh.size * width
         return -(-max(work.blocks, lanes // work.blocks * work.blocks) // lanes) * lanes
 
-    def _calls(self, work: Work, numbers: Sequence[int]) -> list[Sequence[int]]:
+    def _calls(self, work: Work, numbers: Sequence[int]) -> "list[_Call]":
         size = self.batches_per_call(work)
-        return [numbers[start : start + size] for start in range(0, len(numbers), size)]
+        chosen = [tuple(numbers[start : start + size]) for start in range(0, len(numbers), size)]
+        return [_Call(each, piece) for each in chosen for piece in range(work.kernel.pieces)]
 
-    def _start(self, work: Work, chosen: Sequence[int]) -> Any:
+    def _start(self, work: Work, call: "_Call") -> Any:
         width = self.width(work)
-        arguments = self._arguments(work, chosen, self._call_size(work, width))
+        arguments = self._arguments(work, call, self._call_size(work, width))
         try:
             return evaluate(
                 *arguments, kernel=work.kernel, mesh=self.mesh, width=width, generator=work.generator
@@ -189,14 +238,16 @@ class Evaluator:
         except jax.errors.JaxRuntimeError as error:
             return error  # raised again where results are read
 
-    def _arguments(self, work: Work, chosen: Sequence[int], size: int) -> tuple[Any, ...]:
+    def _arguments(self, work: Work, call: "_Call", size: int) -> tuple[Any, ...]:
+        chosen = call.numbers
         numbers = np.zeros((size, 2), np.uint32)
         used = len(chosen) * work.blocks
         numbers[:used, 0] = np.repeat(np.asarray(chosen, np.uint32), work.blocks)
         numbers[:used, 1] = np.tile(np.arange(work.blocks, dtype=np.uint32), len(chosen))
         each = [work.mapped(number) for number in chosen]
         mapped = jax.tree.map(lambda *leaves: _filled(np.concatenate(leaves), size), *each)
-        return work.words, numbers, mapped, work.shared
+        piece = np.int32(call.piece) if work.kernel.pieces > 1 else None
+        return work.words, numbers, mapped, work.shared, piece
 
 
 @partial(jax.jit, static_argnames=("kernel", "mesh", "width", "generator"))
@@ -205,6 +256,7 @@ def evaluate(
     numbers: UInt32[Array, "n 2"],
     mapped: Any,
     shared: Any,
+    piece: Int[Array, ""] | None = None,
     *,
     kernel: Kernel,
     mesh: Mesh,
@@ -212,15 +264,16 @@ def evaluate(
     generator: str = DEFAULT_GENERATOR,
 ) -> Any:
     """The kernel at n blocks, [n, realisations, ...]; `numbers` are (batch, block), n a multiple of devices x
-    width."""
+    width. piece: which one, of a kernel that has several."""
 
-    def block(item: tuple[Array, Any], words: Array, shared: Any) -> Any:
+    def block(item: tuple[Array, Any], words: Array, shared: Any, piece: Any) -> Any:
         number, mine = item
-        return kernel(block_key(words, number, generator), mine, shared)
+        key = block_key(words, number, generator)
+        return kernel(key, mine, shared) if piece is None else kernel.piece(key, mine, shared, piece)
 
-    def local(words: Array, numbers: Array, mapped: Any, shared: Any) -> Any:
+    def local(words: Array, numbers: Array, mapped: Any, shared: Any, piece: Any) -> Any:
         found = jax.lax.map(
-            partial(block, words=words, shared=shared),
+            partial(block, words=words, shared=shared, piece=piece),
             (numbers, mapped),
             batch_size=width if width > 1 else None,
         )
@@ -231,10 +284,10 @@ def evaluate(
     return jax.shard_map(
         local,
         mesh=mesh,
-        in_specs=(everywhere, along, along, everywhere),
+        in_specs=(everywhere, along, along, everywhere, everywhere),
         out_specs=everywhere if jax.process_count() > 1 else along,
         check_vma=False,  # constants of a kernel vary over no axis, its draws do: the checker would want each marked
-    )(words, numbers, mapped, shared)
+    )(words, numbers, mapped, shared, piece)
 
 
 def block_key(
@@ -244,34 +297,25 @@ def block_key(
     return jax.random.fold_in(key_of_words(words, number[0], generator), number[1])
 
 
-def agreed(value: Any) -> Any:
-    """The value of process 0, in every process of a distributed job: plain data, as JSON can say it."""
-    if jax.process_count() == 1:
-        return value
-    left = json.dumps(value).encode() if jax.process_index() == 0 else b""
-    found, more = b"", True
-    while more:  # messages of one size: another would compile another program
-        part, left = left[: MESSAGE - 1], left[MESSAGE - 1 :]
-        message = np.frombuffer(part.ljust(MESSAGE - 1) + bytes([bool(left)]), np.uint8)
-        heard = np.asarray(multihost_utils.broadcast_one_to_all(message)).tobytes()
-        found, more = found + heard[:-1], bool(heard[-1])
-    return json.loads(found)
+class _Call(NamedTuple):
+    """What the devices are given at once."""
+
+    numbers: tuple[int, ...]  # of batches
+    piece: int
 
 
-def unanimous(value: Any) -> bool:
-    """Whether every process of a distributed job has the same value: plain data, as JSON can say it."""
-    if jax.process_count() == 1:
-        return True
-    digest = np.frombuffer(hashlib.sha256(json.dumps(value, sort_keys=True).encode()).digest(), np.uint8)
-    found = multihost_utils.process_allgather(digest)
-    return bool(np.all(found == found[:1]))
+def _read(found: Any, asked: Callable[[], bool]) -> Any:
+    """What devices return, on the host. Waits in steps that are short beside the call: Python hears signals between them.
 
-
-def any_process(flag: bool) -> bool:
-    """Whether the flag is set in any process of a distributed job."""
-    if jax.process_count() == 1:
-        return flag
-    return bool(np.any(multihost_utils.process_allgather(np.array([flag]))))
+    Errors: Stopped.
+    """
+    leaves = [leaf for leaf in jax.tree.leaves(found) if isinstance(leaf, jax.Array)]
+    began = time.monotonic()
+    while jax.process_count() == 1 and not all(leaf.is_ready() for leaf in leaves):
+        if asked():
+            raise Stopped
+        time.sleep(min(0.05, 1e-4 + 0.02 * (time.monotonic() - began)))
+    return jax.device_get(found)
 
 
 def _filled(array: np.ndarray, size: int) -> np.ndarray:

@@ -17,8 +17,9 @@ from typing import Any, NamedTuple
 import jax
 
 from semsim.claims import Claims
-from semsim.devices import Evaluator, Execution, Work, agreed, any_process, unanimous
+from semsim.devices import Evaluator, Execution, Stopped, Work
 from semsim.environment import environment
+from semsim.processes import agreed, any_process, unanimous
 from semsim.runs import Run, RunWriter, point_interval
 from semsim.signals import asked_to_stop
 from semsim.stopping import Stop, half_width, next_look, trials
@@ -63,10 +64,6 @@ class _State(NamedTuple):
 
     looked: int
     sums: Sums
-
-
-class _Interrupted(Exception):
-    """Asked to stop, between two batches."""
 
 
 def silent(text: str, done: int, total: int) -> None:
@@ -127,7 +124,8 @@ def simulate(
     """Simulates every job until `stop` is satisfied and returns the run; batches that the writer has are not
     repeated.
 
-    Ctrl-C and SIGTERM end it after the batch at hand, with `interrupted` set in the run. Points that another process
+    Ctrl-C and SIGTERM end it with the batches that are finished, and `interrupted` set in the run; those that devices
+    work on are dropped. Points that another process
     works on are left to it; when nothing else is left, this one waits for them, and takes over what their process
     abandoned.
     Errors: OSError when a row cannot be stored; what the kernel and `Job.sums` raise.
@@ -138,7 +136,7 @@ def simulate(
             states = loop.points()
             if stop.total is not None:
                 loop.remainder(states, stop.total)
-        except (_Interrupted, KeyboardInterrupt):
+        except (Stopped, KeyboardInterrupt):
             return writer.finish(interrupted=True)
     progress("", len(jobs), len(jobs))
     return writer.finish()
@@ -260,7 +258,7 @@ class _Loop:
         if failed:
             raise failed
         if stop:
-            raise _Interrupted
+            raise Stopped
 
     def _results(self, job: Job, missing: Sequence[int]) -> Iterator[tuple[int, Any]]:
         """What the kernel returns for the missing batches. Where a call of an accelerator holds more than a look asks
@@ -275,7 +273,7 @@ class _Loop:
             return
         room = -len(left) % self.evaluator.batches_per_call(job.work)
         later = range(left[-1] + 1, min(left[-1] + 1 + room, job.most))
-        for number, found in self.evaluator.batches(job.work, [*left, *later]):
+        for number, found in self.evaluator.batches(job.work, [*left, *later], self.asked):
             if number in later:
                 self.ahead[number] = found
             else:
@@ -311,4 +309,4 @@ class _Loop:
         self.progress("waiting for other processes", done, len(self.jobs))
         time.sleep(WAIT)
         if any_process(self.asked()):
-            raise _Interrupted
+            raise Stopped

@@ -1,9 +1,13 @@
 """What all runs over images have in common, so that any two can be compared in pairs: order, batches, conventions."""
 
+from collections.abc import Sequence
+from typing import Any
 from zlib import crc32
 
+import jax
+import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Int, Shaped
+from jaxtyping import Array, Int, Shaped
 
 from channels import Fading
 from phy import PilotFilter, ResourceGrid
@@ -23,6 +27,24 @@ BLOCK = 16
 """Images in a block: what a core works on at once."""
 BLOCKS = 8
 """Blocks in a batch, of sets that have so many."""
+
+DRAWS = 8
+"""Channel draws of a block in a call: what bounds the work after which a run looks whether to stop."""
+
+
+def pieces_of(draws: int) -> int:
+    """Calls that so many draws of a block take."""
+    return -(-draws // DRAWS)
+
+
+def draws_of_piece(number: Int[Array, ""]) -> Int[Array, " d"]:
+    """Their numbers; those of the last piece may go beyond the draws that there are, and `joined` drops them."""
+    return number * DRAWS + jnp.arange(DRAWS)
+
+
+def joined(found: Sequence[Any], draws: int) -> Any:
+    """What pieces hold, leaves [blocks, b, draws, ...], one behind the other."""
+    return jax.tree.map(lambda *leaves: np.concatenate(leaves, axis=2)[:, :, :draws], *found)
 
 
 def conventions(channel: tuple[str, ...]) -> dict[str, str]:

@@ -10,7 +10,7 @@ from flax import nnx
 
 import phy
 from channels import GENERATORS
-from semsim.backend import compilation_cache, prepare
+from semsim.backend import compilation_cache, no_cache_because, prepare
 from semsim.environment import environment
 from semsim.scenario import CHANNELS
 from semsim.systems import SYSTEMS, System
@@ -22,6 +22,7 @@ def info() -> dict[str, object]:
     return {
         **environment(),
         "compilation_cache": compilation_cache(),
+        **({"no_compilation_cache": why} if (why := no_cache_because()) else {}),
         "generators": list(GENERATORS),
         "modulations": list(phy.MODULATIONS),
         "channels": list(CHANNELS),

@@ -1,5 +1,6 @@
 """Images through a system on the devices: the kernels of `semsim.simulation`, and what their results add up to."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
@@ -8,10 +9,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from jaxtyping import Array, Float, Key, UInt8
+from jaxtyping import Array, Float, Int, Key, UInt8
 
 from semsim.devices import Kernel
-from semsim.image_runs import ImageOrder
+from semsim.image_runs import ImageOrder, draws_of_piece, joined, pieces_of
 from semsim.link import Link
 from semsim.metrics import psnr, ssim
 from semsim.sweep import Parts, Sums, count_sums, mean_sums
@@ -48,6 +49,25 @@ class Quality(Kernel):
         mapped: UInt8[Array, "b h w 3"] | Float[Array, "b h w 3"],
         shared: tuple[nnx.State, Point],
     ) -> Scores:
+        each = self._draws(key, mapped, shared, jnp.arange(self.draws))
+        errors = jax.tree.map(partial(jnp.sum, axis=0), (each.symbol_errors, each.word_errors))
+        return Scores(jnp.mean(each.psnr, axis=0), jnp.mean(each.ssim, axis=0), *errors)
+
+    @property
+    def pieces(self) -> int:
+        return pieces_of(self.draws)
+
+    def piece(self, key: Key[Array, ""], mapped: Any, shared: Any, number: Int[Array, ""]) -> Scores:
+        each = self._draws(key, mapped, shared, draws_of_piece(number))
+        return jax.tree.map(lambda leaf: jnp.moveaxis(leaf, 0, -1), each)  # [b, draws]
+
+    def join(self, found: Sequence[Scores]) -> Scores:
+        each = joined(found, self.draws)
+        errors = jax.tree.map(lambda counts: counts.sum(axis=-1), (each.symbol_errors, each.word_errors))
+        return Scores(each.psnr.mean(axis=-1, dtype=float), each.ssim.mean(axis=-1, dtype=float), *errors)
+
+    def _draws(self, key: Key[Array, ""], mapped: Any, shared: Any, numbers: Int[Array, " d"]) -> Scores:
+        """Of each of these draws, [d, b]."""
         state, point = shared
         codec, images = nnx.merge(self.graph, state), _as_float(mapped)
 
@@ -56,9 +76,7 @@ class Quality(Kernel):
             quality = psnr(sent.images, images), ssim(sent.images, images)
             return Scores(*quality, sent.symbol_errors, sent.word_errors)
 
-        each = jax.lax.map(once, jnp.arange(self.draws))
-        errors = jax.tree.map(partial(jnp.sum, axis=0), (each.symbol_errors, each.word_errors))
-        return Scores(jnp.mean(each.psnr, axis=0), jnp.mean(each.ssim, axis=0), *errors)
+        return jax.lax.map(once, numbers)
 
 
 @dataclass(frozen=True)

@@ -12,12 +12,12 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from itertools import product
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Key, UInt8
+from jaxtyping import Array, Float, Int, Key, UInt8
 
 import phy
 from channels import GENERATORS, Fading
@@ -34,8 +34,11 @@ from semsim.image_runs import (
     conventions,
     data_entry,
     draws_entry,
+    draws_of_piece,
     image_link,
+    joined,
     one_size,
+    pieces_of,
     row_entry,
 )
 from semsim.link import Csi, Link, declared, fade, split_keys
@@ -124,6 +127,19 @@ class Transmission(Kernel):
         mapped: UInt8[Array, "b n"],
         shared: tuple[Fading, Float[Array, ""], PilotFilter | None],
     ) -> Arrived:
+        return self._draws(key, mapped, shared, jnp.arange(self.draws))
+
+    @property
+    def pieces(self) -> int:
+        return pieces_of(self.draws)
+
+    def piece(self, key: Key[Array, ""], mapped: Any, shared: Any, number: Int[Array, ""]) -> Arrived:
+        return self._draws(key, mapped, shared, draws_of_piece(number))
+
+    def join(self, found: Sequence[Arrived]) -> Arrived:
+        return joined(found, self.draws)
+
+    def _draws(self, key: Key[Array, ""], mapped: Any, shared: Any, numbers: Int[Array, " d"]) -> Arrived:
         fading, noise_var, pilot_filter = shared
         ends = np.cumsum([part.num_bytes for part in self.frame.parts])
         sent = [bits_of_bytes(data) for data in jnp.split(mapped, ends[:-1].tolist(), axis=1)]
@@ -137,7 +153,7 @@ class Transmission(Kernel):
             lost = jnp.stack(wrong, axis=-1) | fails
             return Arrived(lost, jnp.any(lost, axis=-1) & ~jnp.any(fails, axis=-1))
 
-        return jax.tree.map(lambda x: jnp.moveaxis(x, 0, 1), jax.lax.map(once, jnp.arange(self.draws)))
+        return jax.tree.map(lambda x: jnp.moveaxis(x, 0, 1), jax.lax.map(once, numbers))
 
 
 def run(

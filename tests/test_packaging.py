@@ -75,11 +75,35 @@ def test_package_is_typed_and_has_a_public_table(package: str) -> None:
     assert (folder / "py.typed").is_file()
     init = ast.parse((folder / "__init__.py").read_text())
     assert ast.get_docstring(init), f"{package} does not say what it is"
-    for node in ast.walk(init):
+    table = folder / ("api.py" if package == "semsim" else "__init__.py")
+    for node in ast.walk(ast.parse(table.read_text())):
         if isinstance(node, ast.ImportFrom):
             assert all(alias.asname == alias.name for alias in node.names), (
-                f"{package}/__init__.py:{node.lineno}: the table says `import name as name`"
+                f"{table}:{node.lineno}: the table says `import name as name`"
             )
+
+
+LAZY = """
+import sys
+import semsim.cli
+assert not {"jax", "numpy", "tyro", "semsim.api"} & set(sys.modules), "the command line cannot answer Ctrl-C yet"
+from semsim import error_rates, plot
+assert "semsim.api" not in sys.modules
+import semsim
+assert semsim.plot is plot and semsim.ber is error_rates.ber and {"ber", "plot", "__version__"} <= set(dir(semsim))
+assert semsim.compare.__name__ == "compare" and semsim.__version__ == semsim.environment.environment()["versions"]["semsim-jax"]
+try:
+    semsim.nothing
+except AttributeError as error:
+    assert "no attribute 'nothing'" in str(error)
+else:
+    raise AssertionError
+"""
+
+
+def test_public_names_are_loaded_when_they_are_asked_for(tmp_path: Path) -> None:
+    done = elsewhere(LAZY, tmp_path)
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize("package", PACKAGES)

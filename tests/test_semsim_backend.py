@@ -10,6 +10,7 @@ import jax
 import pytest
 
 import semsim
+from semsim import backend
 from semsim.backend import Cluster, join, meet, num_cores, prepare
 
 SCRIPT = """
@@ -23,6 +24,7 @@ backend.prepare()
 ber("bpsk", "awgn", [0], max_bits=1)
 folder = backend.compilation_cache()
 print(json.dumps({"devices": jax.device_count(), "cores": backend.num_cores(), "folder": folder,
+                  "because": backend.no_cache_because(),
                   "hits": events["cache_hits"], "misses": events["cache_misses"]}))
 """
 CHOSEN = (
@@ -61,6 +63,43 @@ def test_the_users_settings_win(tmp_path):
         tmp_path, XLA_FLAGS="--xla_force_host_platform_device_count=5", JAX_ENABLE_COMPILATION_CACHE="false"
     )
     assert (off["devices"], off["folder"], off["hits"]) == (5, None, 0) and not (tmp_path / "semsim").exists()
+
+
+def test_compiled_programs_lie_where_nobody_else_can_put_one(tmp_path):
+    """They are code that will run, and the folder of data sets may be shared."""
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    found = fresh(tmp_path, SEMSIM_DATA=str(shared))
+    folder = Path(found["folder"])
+    assert folder.parent == tmp_path / "semsim" / "jax" and found["because"] is None
+    assert folder.parent.stat().st_mode & 0o777 == 0o700 and list(shared.iterdir()) == []
+
+
+@pytest.mark.parametrize("wrong", ["group", "others", "link", "owner", "file"])
+def test_a_folder_that_others_could_have_filled_is_not_used(tmp_path, monkeypatch, wrong):
+    folder = tmp_path / "semsim" / "jax"
+    folder.parent.mkdir()
+    if wrong == "link":
+        (tmp_path / "elsewhere").mkdir()
+        folder.symlink_to(tmp_path / "elsewhere")
+    elif wrong == "file":
+        folder.write_text("")
+    else:
+        folder.mkdir()
+        folder.chmod({"group": 0o770, "others": 0o707}.get(wrong, 0o700))
+    if wrong == "owner":
+        monkeypatch.setattr(backend.os, "geteuid", lambda: os.getuid() + 1)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(backend, "_no_cache", None)
+    assert backend._programs() is None
+    assert str(folder) in backend.no_cache_because()
+
+
+def test_a_folder_that_others_may_only_read_is_closed_and_used(tmp_path, monkeypatch):
+    (tmp_path / "semsim" / "jax").mkdir(parents=True, mode=0o755)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert backend._programs().parent == tmp_path / "semsim" / "jax"
+    assert (tmp_path / "semsim" / "jax").stat().st_mode & 0o777 == 0o700
 
 
 def test_too_late_is_harmless():

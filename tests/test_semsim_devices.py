@@ -18,7 +18,8 @@ from models import UJSCCConfig
 from phy import ResourceGrid
 from semsim import devices, error_rates, simulation
 from semsim.data import from_array
-from semsim.devices import Evaluator, Execution, Work, agreed, any_process, evaluate, unanimous
+from semsim.devices import Evaluator, Execution, Work, evaluate
+from semsim.processes import agreed, any_process, unanimous
 from semsim.sweep import GENERATORS
 from semsim.systems import ujscc
 
@@ -129,6 +130,9 @@ def out_of_memory(*arguments, **options):
     raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory while trying to allocate 1 byte.")
 
 
+out_of_memory.trace = evaluate.trace
+
+
 def test_a_device_that_runs_out_of_memory_gets_half_as_much(monkeypatch):
     work, widths = some_work("flat"), []
     wanted = results(work, 1, 1)
@@ -137,6 +141,7 @@ def test_a_device_that_runs_out_of_memory_gets_half_as_much(monkeypatch):
         widths.append(width)
         return out_of_memory() if width > 2 else evaluate(*arguments, width=width, **options)
 
+    small.trace = evaluate.trace
     monkeypatch.setattr(devices, "evaluate", small)
     found = results(work, 1, 8)
     assert widths == [8, 8, 4, 4, 2, 2, 2]  # two calls are under way when the first is found to have failed
@@ -156,6 +161,7 @@ def test_another_failure_is_not_taken_for_a_lack_of_memory(monkeypatch):
     def broken(*arguments, **options):
         raise jax.errors.JaxRuntimeError("INTERNAL: something else")
 
+    broken.trace = evaluate.trace
     monkeypatch.setattr(devices, "evaluate", broken)
     with pytest.raises(jax.errors.JaxRuntimeError, match="something else"):
         results(some_work("flat"), 1, 1)

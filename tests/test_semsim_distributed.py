@@ -18,7 +18,7 @@ import pytest
 
 import semsim
 from semsim import backend
-from semsim.devices import MESSAGE, agreed, any_process, unanimous
+from semsim.processes import MESSAGE, agreed, any_process, unanimous
 from semsim.runs import load_run
 
 LIMIT = 240  # seconds

@@ -14,7 +14,7 @@ import pytest
 
 from semsim import cli, devices, engine, error_counts, error_rates
 from semsim.claims import Claims
-from semsim.devices import Evaluator, Execution, Work
+from semsim.devices import Evaluator, Execution, Kernel, Work
 from semsim.engine import Job, Sweep, execute, silent, simulate
 from semsim.runs import RunWriter, load_run
 from semsim.signals import asked_to_stop
@@ -23,7 +23,7 @@ from semsim.sweep import DEFAULT_GENERATOR, count_sums, draw_words
 
 
 @dataclass(frozen=True)
-class Coins:
+class Coins(Kernel):
     realizations: int = 8
     scale: int = 1  # another one, another program
 
@@ -114,6 +114,7 @@ def short_of_memory(monkeypatch):
                 raise error
             return evaluate(*arguments, width=width, **named)
 
+        limited.trace = evaluate.trace
         monkeypatch.setattr(devices, "evaluate", limited)
         return tried
 
@@ -168,6 +169,7 @@ def test_out_of_memory_in_the_middle_keeps_and_repeats_nothing(whole, monkeypatc
             raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: 1 GiB")
         return evaluate(*arguments, width=width, **named)
 
+    sometimes.trace = evaluate.trace
     monkeypatch.setattr(devices, "evaluate", sometimes)
     assert counts(made(out=tmp_path / "run", execution=Execution(batch=16))) == whole
     assert sum(path.read_text().count("\n") for path in (tmp_path / "run").glob("rows-*")) == 24
@@ -177,6 +179,7 @@ def test_another_error_of_the_device_is_not_taken_for_memory(monkeypatch):
     def broken(*_, **__):
         raise jax.errors.JaxRuntimeError("INTERNAL: cable")
 
+    broken.trace = devices.evaluate.trace
     monkeypatch.setattr(devices, "evaluate", broken)
     with pytest.raises(jax.errors.JaxRuntimeError, match="cable"):
         made()

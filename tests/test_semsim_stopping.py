@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from semsim.devices import Evaluator, Work
+from semsim.devices import Evaluator, Kernel, Work
 from semsim.engine import Job, silent, simulate
 from semsim.runs import RunWriter
 from semsim.stats import Interval
@@ -20,7 +20,7 @@ ENDLESS = 10**9
 
 
 @dataclass(frozen=True)
-class Errors:
+class Errors(Kernel):
     """Error counts of transmissions of `trials` symbols; `fading`: each has an exponential gain, which `value` scales."""
 
     realizations: int = 8
@@ -36,7 +36,7 @@ class Errors:
 
 
 @dataclass(frozen=True)
-class Scores:
+class Scores(Kernel):
     """Values of mean 20 and standard deviation `value`, skewed to the right."""
 
     realizations: int = 16
