@@ -91,7 +91,8 @@ from semsim import error_rates, plot
 assert "semsim.api" not in sys.modules
 import semsim
 assert semsim.plot is plot and semsim.ber is error_rates.ber and {"ber", "plot", "__version__"} <= set(dir(semsim))
-assert semsim.compare.__name__ == "compare" and semsim.__version__ == semsim.environment.environment()["versions"]["semsim-jax"]
+assert semsim.compare.__name__ == "compare"
+assert semsim.__version__ == semsim.environment.environment()["versions"]["semsim-jax"]
 try:
     semsim.nothing
 except AttributeError as error:
