@@ -309,7 +309,7 @@ def _read(found: Any, asked: Callable[[], bool]) -> Any:
 
     Errors: Stopped.
     """
-    leaves = [leaf for leaf in jax.tree.leaves(found) if isinstance(leaf, jax.Array)]
+    leaves: list[Any] = [leaf for leaf in jax.tree.leaves(found) if isinstance(leaf, jax.Array)]
     began = time.monotonic()
     while jax.process_count() == 1 and not all(leaf.is_ready() for leaf in leaves):
         if asked():

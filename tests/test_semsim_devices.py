@@ -130,9 +130,6 @@ def out_of_memory(*arguments, **options):
     raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory while trying to allocate 1 byte.")
 
 
-out_of_memory.trace = evaluate.trace
-
-
 def test_a_device_that_runs_out_of_memory_gets_half_as_much(monkeypatch):
     work, widths = some_work("flat"), []
     wanted = results(work, 1, 1)
@@ -141,7 +138,7 @@ def test_a_device_that_runs_out_of_memory_gets_half_as_much(monkeypatch):
         widths.append(width)
         return out_of_memory() if width > 2 else evaluate(*arguments, width=width, **options)
 
-    small.trace = evaluate.trace
+    monkeypatch.setattr(small, "trace", evaluate.trace, raising=False)
     monkeypatch.setattr(devices, "evaluate", small)
     found = results(work, 1, 8)
     assert widths == [8, 8, 4, 4, 2, 2, 2]  # two calls are under way when the first is found to have failed
@@ -150,6 +147,7 @@ def test_a_device_that_runs_out_of_memory_gets_half_as_much(monkeypatch):
 
 
 def test_a_block_that_does_not_fit_is_the_users_to_change(monkeypatch):
+    monkeypatch.setattr(out_of_memory, "trace", evaluate.trace, raising=False)
     monkeypatch.setattr(devices, "evaluate", out_of_memory)
     with pytest.raises(
         ValueError, match="a block of 64 realisations does not fit into the memory of .*smaller grid"
@@ -161,7 +159,7 @@ def test_another_failure_is_not_taken_for_a_lack_of_memory(monkeypatch):
     def broken(*arguments, **options):
         raise jax.errors.JaxRuntimeError("INTERNAL: something else")
 
-    broken.trace = evaluate.trace
+    monkeypatch.setattr(broken, "trace", evaluate.trace, raising=False)
     monkeypatch.setattr(devices, "evaluate", broken)
     with pytest.raises(jax.errors.JaxRuntimeError, match="something else"):
         results(some_work("flat"), 1, 1)

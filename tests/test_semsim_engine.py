@@ -114,7 +114,7 @@ def short_of_memory(monkeypatch):
                 raise error
             return evaluate(*arguments, width=width, **named)
 
-        limited.trace = evaluate.trace
+        monkeypatch.setattr(limited, "trace", evaluate.trace, raising=False)
         monkeypatch.setattr(devices, "evaluate", limited)
         return tried
 
@@ -169,7 +169,7 @@ def test_out_of_memory_in_the_middle_keeps_and_repeats_nothing(whole, monkeypatc
             raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: 1 GiB")
         return evaluate(*arguments, width=width, **named)
 
-    sometimes.trace = evaluate.trace
+    monkeypatch.setattr(sometimes, "trace", evaluate.trace, raising=False)
     monkeypatch.setattr(devices, "evaluate", sometimes)
     assert counts(made(out=tmp_path / "run", execution=Execution(batch=16))) == whole
     assert sum(path.read_text().count("\n") for path in (tmp_path / "run").glob("rows-*")) == 24
@@ -179,7 +179,7 @@ def test_another_error_of_the_device_is_not_taken_for_memory(monkeypatch):
     def broken(*_, **__):
         raise jax.errors.JaxRuntimeError("INTERNAL: cable")
 
-    broken.trace = devices.evaluate.trace
+    monkeypatch.setattr(broken, "trace", devices.evaluate.trace, raising=False)
     monkeypatch.setattr(devices, "evaluate", broken)
     with pytest.raises(jax.errors.JaxRuntimeError, match="cable"):
         made()
