@@ -5,20 +5,29 @@
 Common random numbers: systems that meet the same fades, noise and images err together, and since
 Var(a - b) = Var(a) + Var(b) - 2 Cov(a, b), what they have in common leaves the difference, and few draws tell them apart.
 The interval is Student's t over the differences of independent parts, the paired-t interval: Owen, Monte Carlo theory,
-methods and examples, section 8.6; Law and Kelton, Simulation Modeling and Analysis, chapters 10 and 11.
+methods and examples, section 8.6; Law and Kelton, Simulation Modeling and Analysis, chapters 10 and 11. Parts of one
+photograph count as one. Of error rates over fading it is the one that allows for bursts (`stats.paired_rate_interval`).
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 from jaxtyping import Float
 
 from semsim.conventions import Pair, check_comparable, compared_fields, labels, mismatch, name_of, pairs
 from semsim.resume import differences
-from semsim.runs import Run
-from semsim.stats import Interval, paired_interval, proportion_interval
-from semsim.sweep import Batch, point_name
+from semsim.runs import Run, sharing_of
+from semsim.stats import (
+    FADE,
+    Clusters,
+    Interval,
+    cluster_mean_interval,
+    paired_interval,
+    paired_rate_interval,
+    proportion_interval,
+)
+from semsim.sweep import Batch, clusters_of, point_name, total
 
 BETTER = {"psnr": "higher", "ssim": "higher"} | dict.fromkeys(
     ("ber", "ser", "bler", "undetected", "iterations", "outage", "unfit", "header_lost", "body_lost"), "lower"
@@ -35,7 +44,8 @@ def compare(left: Run, right: Run, confidence: float = 0.95) -> list[dict]:
     A row: the fields of the point that both sides share, "metric", and
     - "value_a", "value_b", "difference" with its paired interval "low", "high": means over the common draws, not the runs'
       own results; in the unit of the metric, an error rate as a rate. Each interval holds by itself, not a table at once.
-    - "draws": independent parts in common, images or blocks of transmissions. One alone bounds nothing: -inf and inf.
+    - "draws": parts in common, images or blocks of transmissions; "clusters": of images that are tiles, the photographs that
+      they were cut from, over which the interval is. One alone bounds nothing: -inf and inf, or -1 and 1 of error rates.
     - "unpaired_draws": how many draws a side would need if the other met other images and fades, for the same width,
       draws (Var a + Var b) / Var(a - b), rounded up; "gain": that ratio. inf if only the difference never varies, NaN if
       nothing varies or there is one draw.
@@ -110,8 +120,47 @@ def _rows(pair: Pair, left: Run, right: Run, confidence: float) -> Iterator[dict
             np.concatenate([_values(batches[number], metric) for number in shared])
             for batches in (ours, theirs)
         )
-        is_rate = "errors" in ours[shared[0]].sums[metric]
-        yield {**pair.label, "metric": metric, **_difference(a, b, BETTER.get(metric), is_rate, confidence)}
+        sums = [total({number: batches[number] for number in shared})[metric] for batches in (ours, theirs)]
+        clusters = _cluster_differences(*sums)
+        interval = _interval(a - b, sums, _bursty(pair.left, metric), clusters, confidence)
+        found = _difference(a, b, BETTER.get(metric), "errors" in sums[0], interval, confidence)
+        many = {} if clusters is None else {"clusters": len(clusters.totals)}
+        yield {**pair.label, "metric": metric, **found, **many}
+
+
+def _interval(
+    differences: Float[np.ndarray, "n"],
+    sums: Sequence[Mapping],
+    bursty: bool,
+    clusters: Clusters | None,
+    confidence: float,
+) -> Interval:
+    """Of the mean difference: over photographs where parts are tiles, and as wide as few bursts of errors make it."""
+    found = [] if clusters is None else [cluster_mean_interval(clusters, confidence)]
+    if "errors" in sums[0] and bursty:
+        trials = max(int(part["trials"]) for part in sums) // differences.size
+        worst = trials * differences.size / sums[0]["blocks"]
+        found.append(paired_rate_interval(differences, trials, worst, confidence))
+    elif not found:
+        found.append(paired_interval(differences, confidence))
+    return Interval(found[0].value, min(one.low for one in found), max(one.high for one in found))
+
+
+def _bursty(point: Mapping, metric: str) -> bool:
+    """Whether one fade may cost all trials of a block."""
+    return sharing_of(point).get(metric, FADE).worst > 0
+
+
+def _cluster_differences(left: Mapping, right: Mapping) -> Clusters | None:
+    """Of each photograph its images and the sum of their differences, in the unit of the metric."""
+    if clusters_of(left) is None or clusters_of(right) is None:
+        return None
+    a, b = (
+        {name: (count, value / (part.get("trials", 1) / part.get("blocks", 1)))
+         for name, (count, value) in part["clusters"].items()}
+        for part in (left, right)
+    )  # fmt: skip
+    return Clusters(np.array([a[name][0] for name in a]), np.array([a[name][1] - b[name][1] for name in a]))
 
 
 def _metrics(ours: Mapping[int, Batch], theirs: Mapping[int, Batch]) -> list[str]:
@@ -138,12 +187,16 @@ def _values(batch: Batch, metric: str) -> Float[np.ndarray, "n"]:
 
 
 def _difference(
-    a: Float[np.ndarray, "n"], b: Float[np.ndarray, "n"], good: str | None, is_rate: bool, confidence: float
+    a: Float[np.ndarray, "n"],
+    b: Float[np.ndarray, "n"],
+    good: str | None,
+    is_rate: bool,
+    interval: Interval,
+    confidence: float,
 ) -> dict[str, float | int | str]:
-    """The numbers of a row from paired values."""
+    """The numbers of a row from paired values and the interval of their mean difference."""
     agree = bool((a == b).all())
     blind = agree and is_rate and bool((a == 0).all() or (a == 1).all())
-    interval = paired_interval(a - b, confidence)
     if agree:
         bound = proportion_interval(0, a.size, confidence).high if blind else 0.0
         interval = Interval(0.0, 0.0 - bound, bound)  # no -0.0

@@ -9,7 +9,19 @@ import numpy as np
 
 from semsim.scenario import Propagation
 
-FOUND = ("metric", "value", "low", "high", "errors", "trials", "n", "stopped", "cbr", "cbr_payload")
+FOUND = (
+    "metric",
+    "value",
+    "low",
+    "high",
+    "errors",
+    "trials",
+    "n",
+    "clusters",
+    "stopped",
+    "cbr",
+    "cbr_payload",
+)
 """Fields of a row that are results."""
 
 CHANNEL = ("channel", *(field.name for field in fields(Propagation)), "dialect")

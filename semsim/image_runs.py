@@ -60,7 +60,8 @@ def conventions(channel: tuple[str, ...]) -> dict[str, str]:
 def data_entry(images: ImageSet) -> dict[str, str | int]:
     """Which images, for a run's config."""
     checksum = f"{crc32(images.images.tobytes()):08x}"
-    return {"name": images.name, "images": len(images.images), "crc32": checksum, "note": images.note}
+    entry = {"name": images.name, "images": len(images.images), "crc32": checksum, "note": images.note}
+    return entry if images.groups is None else entry | {"photographs": len(np.unique(images.groups))}
 
 
 def one_size(images: ImageSet, what: str) -> tuple[int, int]:
@@ -104,10 +105,14 @@ def image_link(
 
 
 class ImageOrder:
-    """Numbers of images in an order drawn from the seed, batch by batch; the last batch is filled up and says so."""
+    """Numbers of images in an order drawn from the seed, batch by batch; the last batch is filled up and says so.
 
-    def __init__(self, count: int, seed: int):
+    groups: the photographs that they were cut from, as `ImageSet` has them.
+    """
+
+    def __init__(self, count: int, seed: int, groups: np.ndarray | None = None):
         self.order = np.random.default_rng(seed).permutation(count)
+        self.groups = groups
         self.block = BLOCK
         self.blocks = min(BLOCKS, -(-count // BLOCK))
         self.batches = -(-count // (self.block * self.blocks))
@@ -122,6 +127,10 @@ class ImageOrder:
     def size(self, batch: int) -> int:
         """Images of a batch that are no filling."""
         return len(self._chosen(batch))
+
+    def photographs(self, batch: int) -> Int[np.ndarray, "n"] | None:
+        """Of each image of a batch, without the filling, the number of its photograph; None: each is one of its own."""
+        return None if self.groups is None else self.groups[self._chosen(batch)]
 
     def real(self, batch: int, values: Shaped[np.ndarray, "blocks b *c"]) -> Shaped[np.ndarray, "n *c"]:
         """Values of the images of a batch, without those of the filling."""

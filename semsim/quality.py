@@ -118,12 +118,13 @@ def sums_of(
     Errors: FloatingPointError that names the point, for a metric that is not finite.
     """
     quality = {name: shown.real(batch, np.asarray(getattr(found, name))) for name in ("psnr", "ssim")}
-    sums: Sums = {name: mean_sums(values) for name, values in quality.items()}
+    groups = shown.photographs(batch)
+    sums: Sums = {name: mean_sums(values, groups) for name, values in quality.items()}
     parts: Parts = {name: np.round(values.astype(float), 6).tolist() for name, values in quality.items()}
     for name, counts in (("ser", found.symbol_errors), ("bler", found.word_errors)):
         if counts is not None:
             errors = shown.real(batch, np.asarray(counts))
-            sums[name], parts[name] = count_sums(errors, trials[name]), errors.tolist()
-    if not all(np.isfinite(value) for part in sums.values() for value in part.values()):
+            sums[name], parts[name] = count_sums(errors, trials[name], groups), errors.tolist()
+    if not all(np.isfinite(values).all() for values in quality.values()):
         raise FloatingPointError(f"a metric is not finite at {point}; what was finished before is kept")
     return sums, parts

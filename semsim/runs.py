@@ -7,6 +7,7 @@ simulated is absent.
 
 import errno
 import json
+import math
 import os
 import secrets
 from collections.abc import Iterator, Mapping
@@ -18,7 +19,7 @@ from types import TracebackType
 import phy
 from semsim.environment import environment
 from semsim.resume import check_same
-from semsim.stats import Interval
+from semsim.stats import FADE, INDEPENDENT, Interval, Sharing
 from semsim.stopping import Stop
 from semsim.sweep import Batch, Parts, Sums, Totals, metric_interval, result_rows
 
@@ -63,7 +64,7 @@ class Run:
         return [
             {**row, **extra, **({"stopped": stopped(rule, point, sums)} if rule else {})}
             for point, sums in self.points
-            for row in result_rows(point, sums, shared_trials(point), confidence)
+            for row in result_rows(point, sums, sharing_of(point), confidence)
         ]
 
 
@@ -81,28 +82,29 @@ def stopped(rule: Stop, point: Mapping, sums: Sums) -> str:
 
 def point_interval(rule: Stop, point: Mapping, sums: Sums) -> Interval:
     """The 95 % interval that a stop rule looks at."""
-    return metric_interval(sums[rule.metric], shared_trials(point).get(rule.metric))
+    return metric_interval(sums[rule.metric], sharing_of(point).get(rule.metric, FADE))
 
 
-def shared_trials(point: Mapping) -> dict[str, int]:
-    """How many trials of each error rate share a draw at a point, for `result_rows`.
+def sharing_of(point: Mapping) -> dict[str, Sharing]:
+    """What the trials of each error rate share at a point, for `result_rows`; all that it does not name share a fade.
 
-    Without fading, or with a gain per symbol, symbols are independent and the bits of a symbol err together. Otherwise
-    all trials of a block, a faded transmission or an image, share its fade; the bits of a coded word are won or lost
-    together.
+    Without fading, or with a gain per symbol, symbols are independent and the bits of a symbol err together; so are words
+    of which a transmission has one. Images differ in the points that they send, and all symbols on a grid share its channel
+    estimate: there the spread over images decides.
     """
-    if "words" in point:
-        words = int(point["words"])
-        lost: dict[str, int] = {"bler": words, "undetected": words}
-        return {**lost, "ber": words * int(point["k"])} if "k" in point else lost
+    if "words" in point:  # where a transmission has several they share its fade
+        return {"bler": INDEPENDENT, "undetected": INDEPENDENT} if int(point["words"]) == 1 else {}
     if point["channel"] not in ("awgn", "rayleigh", "rician"):
         return {}
-    together = (
-        1 if point.get("scheme", "mrc") == "mrc" else int(point["num_tx"])
-    )  # symbols that meet one matrix of gains
+    if point.get("csi", "perfect") != "perfect":
+        whole = Sharing(together=math.inf, most=math.inf)
+        return {"ser": whole, "ber": whole}
     if "system" in point:
-        return {"ser": 1}
-    return {"ser": together, "ber": together * phy.num_bits(point["modulation"])}
+        return {"ser": Sharing(together=1, most=math.inf)}
+    # symbols that meet one matrix of gains
+    together = 1 if point.get("scheme", "mrc") == "mrc" else int(point["num_tx"])
+    bits = together * phy.num_bits(point["modulation"])
+    return {"ser": Sharing(together, together), "ber": Sharing(bits, bits)}
 
 
 class RunWriter:

@@ -242,7 +242,7 @@ def sweep(
     plans = frames(wanted, symbols, separation.header_coderate, separation.decoding, automatic=automatic)
     ledger = _ledger(samples, symbols, link, separation)
     stop = Stop("psnr", len(images.images), abs_width=width, total=total_images)
-    shown = ImageOrder(len(images.images), seed)
+    shown = ImageOrder(len(images.images), seed, images.groups)
     jobs = []
     for name in dict.fromkeys(separation.codec):
         sources = sources_of(name, images.images, plans, separation.on_failure)
@@ -312,11 +312,12 @@ def _sums(
     sent = np.broadcast_to(source.fits[streams][..., None], lost.shape[:3])
     ok = ~lost.any(axis=-1) & sent
     quality = shown.real(batch, source.quality(streams, ok).mean(axis=2))
-    sums: Sums = {name: mean_sums(quality[:, place]) for place, name in enumerate(("psnr", "ssim"))}
+    groups = shown.photographs(batch)
+    sums: Sums = {name: mean_sums(quality[:, place], groups) for place, name in enumerate(("psnr", "ssim"))}
     parts: Parts = {name: np.round(quality[:, place], 6).tolist() for place, name in enumerate(sums)}
     events = {"outage": ~ok, "unfit": ~sent, "undetected": np.asarray(found.unseen)}
     events |= {f"{part.what}_lost": lost[..., number] for number, part in enumerate(plan.parts)}
     for name, values in events.items():
         errors = shown.real(batch, values.sum(axis=2))
-        sums[name], parts[name] = count_sums(errors, lost.shape[2]), errors.tolist()
+        sums[name], parts[name] = count_sums(errors, lost.shape[2], groups), errors.tolist()
     return sums, parts

@@ -135,8 +135,8 @@ def sweep(
 
     Every channel is met on the same resource grid, so all curves cost the same channel uses. Weights come from `codec`,
     else from `checkpoint`, else from the ones that ship. Intervals are over images, each the mean over its
-    `realizations` of the channel. A point ends when the 95 % interval of its PSNR reaches no further than `width` dB,
-    or with the last image;
+    `realizations` of the channel, or, where these are tiles, over the photographs that they were cut from. A point ends
+    when the 95 % interval of its PSNR reaches no further than `width` dB, or with the last image;
     images come in an order drawn from the seed, so that those of a point that ends early are a random sample.
     total_images: budget of the sweep; what the points leave of it goes to those with the widest intervals. generator:
     of random bits, one of `channels.GENERATORS`. title: kept in the run's config.
@@ -173,7 +173,7 @@ def sweep(
     if coding.index_map == "labelled":
         ledger = coding.priced(ledger)
     graph, state = nnx.split(used)
-    shown = ImageOrder(len(images.images), seed)
+    shown = ImageOrder(len(images.images), seed, images.groups)
     trials = {"ser": int(ledger.payload.channel_uses) * realizations, "bler": realizations}
     jobs = [
         Job(

@@ -8,21 +8,33 @@ import hashlib
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Key, UInt32
-from scipy import special
 
 from channels import GENERATORS, random_key
-from semsim.stats import Interval, Real, mean_interval, ratio_interval
+from semsim.metrics import PSNR_CAP_DB
+from semsim.stats import (
+    FADE,
+    INDEPENDENT,
+    Clusters,
+    Interval,
+    Sharing,
+    cluster_mean_interval,
+    clustered_interval,
+    mean_interval,
+)
 
 DEFAULT_GENERATOR = GENERATORS[0]
 Point = Mapping[str, str | float]
-Sums = dict[str, dict[str, Real]]
-"""Per metric the sums that merge: errors, errors_sq, trials, blocks for an error rate; n, sum, sum_sq for a mean."""
+Sums = dict[str, dict[str, Any]]
+"""Per metric the sums that merge: errors, errors_sq, trials, blocks for an error rate; n, sum, sum_sq for a mean.
+
+Of images that were cut from photographs also "clusters": number of the photograph -> [its images, their errors or sum].
+"""
 Parts = dict[str, list]
 """Per metric a number for each independent part of a batch, for paired comparison: the same parts for every system."""
 
@@ -75,31 +87,67 @@ def key_of_words(
     return key
 
 
-def count_sums(errors_per_block: np.ndarray, trials_per_block: int) -> dict[str, Real]:
-    """Sums of an error rate from the error counts of independent blocks; exact integers."""
+def count_sums(
+    errors_per_block: np.ndarray, trials_per_block: int, groups: np.ndarray | None = None
+) -> dict[str, Any]:
+    """Sums of an error rate from the error counts of independent blocks; exact integers.
+
+    groups: numbers of the clusters that the blocks belong to; None: each is one of its own.
+    """
     errors = np.asarray(errors_per_block, np.int64)
     return {
         "errors": int(errors.sum()),
         "errors_sq": int((errors**2).sum()),
         "trials": int(errors.size * trials_per_block),
         "blocks": int(errors.size),
+        **_cluster_sums(errors, groups),
     }
 
 
-def mean_sums(values: np.ndarray) -> dict[str, Real]:
-    """Sums of a mean over independent values."""
+def mean_sums(values: np.ndarray, groups: np.ndarray | None = None) -> dict[str, Any]:
+    """Sums of a mean over independent values; groups: as `count_sums`."""
     values = np.asarray(values, np.float64)
-    return {"n": int(values.size), "sum": float(values.sum()), "sum_sq": float((values**2).sum())}
+    return {
+        "n": int(values.size),
+        "sum": float(values.sum()),
+        "sum_sq": float((values**2).sum()),
+        **_cluster_sums(values, groups),
+    }
+
+
+def _cluster_sums(values: np.ndarray, groups: np.ndarray | None) -> dict[str, dict[str, list]]:
+    if groups is None:
+        return {}
+    return {
+        "clusters": {
+            str(name): [int((groups == name).sum()), values[groups == name].sum().item()]
+            for name in np.unique(groups)
+        }
+    }
 
 
 def add(left: Sums, right: Sums) -> Sums:
     """Merged sums of two disjoint sets of batches: commutative, and associative up to the rounding of real sums."""
     return {
         metric: {
-            name: left.get(metric, {}).get(name, 0) + right.get(metric, {}).get(name, 0)
+            name: _merged(left.get(metric, {}).get(name, 0), right.get(metric, {}).get(name, 0))
             for name in {**left.get(metric, {}), **right.get(metric, {})}
         }
         for metric in {**left, **right}
+    }
+
+
+def _merged(left: Any, right: Any) -> Any:
+    """A sum, or the sums of each cluster."""
+    if not isinstance(left or right, dict):
+        return left + right
+    nothing = [0, 0]
+    return {
+        name: [
+            a + b
+            for a, b in zip((left or {}).get(name, nothing), (right or {}).get(name, nothing), strict=True)
+        ]
+        for name in {**(left or {}), **(right or {})}
     }
 
 
@@ -185,14 +233,15 @@ def _agree(left: Sums, right: Sums, *, coded: bool) -> bool:
 
 
 def result_rows(
-    point: Point, sums: Sums, shared: Mapping[str, int], confidence: float = 0.95
+    point: Point, sums: Sums, sharing: Mapping[str, Sharing], confidence: float = 0.95
 ) -> list[dict[str, str | float | int]]:
     """One row per metric: the point, the counts, value and interval.
 
-    shared: for an error rate, how many trials share one draw of fading and noise (bits of a symbol); a metric that it
-    does not name shares one over the whole block. Errors: ValueError for a point with a field of the results' names.
+    sharing: what the trials of an error rate have in common; those of a metric that it does not name share the fade of
+    their block. n: images or blocks, the independent parts, unless the row has "clusters": the photographs that the images
+    were cut from. Errors: ValueError for a point with a field of the results' names.
     """
-    if clash := {"metric", "errors", "trials", "n", *Interval._fields} & point.keys():
+    if clash := {"metric", "errors", "trials", "n", "clusters", *Interval._fields} & point.keys():
         raise ValueError(f"a point's fields {sorted(clash)} are those of its results: give them other names")
     rows = []
     for metric, part in sums.items():
@@ -201,42 +250,55 @@ def result_rows(
             row |= {"errors": int(part["errors"]), "trials": int(part["trials"]), "n": int(part["blocks"])}
         else:
             row |= {"n": int(part["n"])}
-        rows.append({**row, **metric_interval(part, shared.get(metric), confidence)._asdict()})
+        if "clusters" in part:
+            row["clusters"] = len(part["clusters"])
+        interval = metric_interval(part, sharing.get(metric, FADE), confidence)
+        rows.append({**row, **within(metric, interval)._asdict()})
     return rows
 
 
-def metric_interval(
-    part: Mapping[str, Real], shared: int | None = None, confidence: float = 0.95
-) -> Interval:
-    """Value and interval of one metric from its sums; `shared` as in `result_rows`, None: the whole block."""
+RANGES = {
+    "psnr": (0.0, PSNR_CAP_DB), "ssim": (0.0, 1.0), "iterations": (0.0, math.inf),
+    **dict.fromkeys(("ber", "ser", "bler"), (0.0, 1.0)),
+}  # fmt: skip
+"""Where a mean can lie. Pixels are clamped to [0, 1], so a PSNR is not negative; a structural similarity is only where light
+and dark have changed places, and then keeps its own bounds."""
+
+
+def within(metric: str, interval: Interval) -> Interval:
+    """The interval within the range of its metric; infinite bounds, which say that nothing is known, stay."""
+    if metric not in RANGES or not math.isfinite(interval.low):
+        return interval
+    least, most = RANGES[metric]
+    value, low, high = interval
+    return Interval(value, max(low, min(least, value)), min(high, max(most, value)))
+
+
+def metric_interval(part: Mapping[str, Any], sharing: Sharing = FADE, confidence: float = 0.95) -> Interval:
+    """Value and interval of one metric from its sums; `sharing` as in `result_rows`.
+
+    Errors: ValueError for sums whose clusters are not all of them, as of lines by two versions in one folder.
+    """
+    clusters = clusters_of(part)
     if "errors" not in part:
+        if clusters is not None:
+            return cluster_mean_interval(clusters, confidence)
         return mean_interval(int(part["n"]), part["sum"], part["sum_sq"], confidence)
     errors, trials, blocks = (int(part[name]) for name in ("errors", "trials", "blocks"))
-    if shared is None and trials == blocks:  # one trial in each: they are as independent as the blocks
-        shared = 1
-    if shared is None:
-        return ratio_interval(blocks, errors, part["errors_sq"], trials // blocks, confidence)
-    return clustered_interval(errors, part["errors_sq"], trials, blocks, shared, confidence)
+    if trials == blocks and clusters is None:  # one trial in each: they are as independent as the blocks
+        sharing = INDEPENDENT
+    return clustered_interval(errors, part["errors_sq"], trials, blocks, sharing, confidence, clusters)
 
 
-def clustered_interval(
-    errors: int, errors_sq: float, trials: int, blocks: int, shared: int, confidence: float = 0.95
-) -> Interval:
-    """Exact binomial interval at the number of trials that are worth as much as independent ones.
-
-    errors_sq: sum of the squared error counts of `blocks` equal blocks. Trials fall in groups of `shared` that err
-    together.
-    Their design effect, the variance of the counts over the binomial one, is measured over the blocks and kept in [1,
-    shared]; without it the bits of one faded symbol would count as so many witnesses. Independent trials (shared = 1)
-    give Clopper and Pearson's interval. Source: Korn and Graubard, Survey Methodology 24(2), 1998.
-    """
-    rate = errors / trials
-    if shared > 1 and blocks > 1 and 0 < errors < trials:
-        variance = (errors_sq - errors**2 / blocks) / (blocks - 1)
-        effect = min(max(variance / (trials / blocks * rate * (1 - rate)), 1.0), float(shared))
-    else:
-        effect = float(shared)
-    hits, misses, tail = errors / effect, (trials - errors) / effect, (1 - confidence) / 2
-    low = float(special.betaincinv(hits, misses + 1, tail)) if errors else 0.0
-    high = float(special.betainccinv(hits + 1, misses, tail)) if errors < trials else 1.0
-    return Interval(rate, min(low, rate), max(high, rate))
+def clusters_of(part: Mapping[str, Any]) -> Clusters | None:
+    """Trials and errors, or values and sums, of each photograph; None where every image is one of its own."""
+    found = part.get("clusters")
+    if not found:
+        return None
+    sizes, totals = np.array(list(found.values()), np.float64).T
+    count = part["n" if "n" in part else "blocks"]
+    if sizes.sum() != count:
+        raise ValueError(
+            f"{count:g} images, but {sizes.sum():g} of known photographs: some lines are of another version of the program"
+        )
+    return Clusters(sizes * (part["trials"] / count if "trials" in part else 1), totals)

@@ -12,9 +12,9 @@ from semsim import coded_rates, devices
 from semsim.antennas import Antennas
 from semsim.coding import Coding, Decoding, interleaver, random_bits
 from semsim.error_rates import ber
-from semsim.runs import shared_trials
-from semsim.stats import FOUR_SIGMA, proportion_interval
-from semsim.sweep import clustered_interval, count_sums, metric_interval
+from semsim.runs import sharing_of
+from semsim.stats import FOUR_SIGMA, INDEPENDENT, Sharing, clustered_interval, proportion_interval
+from semsim.sweep import count_sums, metric_interval
 
 SHORT = Coding("ldpc", 100, 200)
 GRID = ResourceGrid(6, 60, 8, subcarrier_spacing=60e3, pilot_ofdm_symbol_indices=(1, 4))  # 240 data symbols
@@ -183,7 +183,7 @@ def test_a_word_is_a_plan():
 def test_equal_words_in_a_transmission_are_one_witness():
     """Intervals of a point with few lost words are exact, and its bits are lost together."""
     point = {"channel": "awgn", "words": 1, "k": 100}
-    assert shared_trials(point) == {"bler": 1, "undetected": 1, "ber": 100}
+    assert sharing_of(point) == {"bler": INDEPENDENT, "undetected": INDEPENDENT}
     part = count_sums(np.array([1, *[0] * 23]), 1)
     exact = proportion_interval(1, 24)
     assert metric_interval(part)[1:] == pytest.approx((exact.low, exact.high))
@@ -195,8 +195,9 @@ def test_alamouti_needs_a_gain_that_lasts_for_a_pair():
     (row,) = of_metric(run, "ber")
     branch = 10**0.8 / 2
     p = (1 - math.sqrt(branch / (1 + branch))) / 2
-    low, high = clustered_interval(row["errors"], 0, row["trials"], row["n"], 4, FOUR_SIGMA)[1:]
+    pair = sharing_of(run.points[0][0])["ber"]
+    low, high = clustered_interval(row["errors"], 0, row["trials"], row["n"], pair, FOUR_SIGMA)[1:]
     assert low < p**2 * (3 - 2 * p) < high
     with pytest.raises(ValueError, match="no receiver could separate"):
         ber("qpsk", "awgn", [8.0], antennas=Antennas(2, 2, "multiplexing"))
-    assert shared_trials(run.points[0][0])["ser"] == 2
+    assert pair == Sharing(4, 4)

@@ -19,10 +19,10 @@ from semsim.coding import Coding, Decoding
 from semsim.comparison import compare
 from semsim.data import from_array
 from semsim.link import Link, fade, split_keys
-from semsim.runs import load_run, shared_trials
+from semsim.runs import load_run, sharing_of
 from semsim.scenario import Propagation, grid_fading
 from semsim.simulation import reconstruct, run
-from semsim.stats import FOUR_SIGMA, proportion_interval
+from semsim.stats import FOUR_SIGMA, INDEPENDENT, proportion_interval
 from semsim.systems import SYSTEMS, Point, per_order, ujscc
 from semsim.systems.index_coding import IndexCoding, bit_confusion, index_plan, send_as_bits
 
@@ -122,7 +122,7 @@ def test_rows_say_what_was_measured(coded_run):
 def test_words_are_independent_and_indices_of_an_image_are_not(coded_run):
     found, _ = coded_run
     for point, sums in found.points:
-        assert shared_trials(point) == {"bler": 1, "undetected": 1}
+        assert sharing_of(point) == {"bler": INDEPENDENT, "undetected": INDEPENDENT}
         if (point["modulation"], point["channel"], point["esno_db"]) == ("qam16", "awgn", 60.0):
             rows = {row["metric"]: row for row in found.rows() if all(row[k] == v for k, v in point.items())}
             assert rows["bler"]["high"] == pytest.approx(proportion_interval(0, 40).high)

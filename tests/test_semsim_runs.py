@@ -2,13 +2,15 @@
 
 import errno
 import json
+import math
 import subprocess
 
 import numpy as np
 import pytest
 
 from semsim import runs
-from semsim.runs import RunWriter, load_run, shared_trials
+from semsim.runs import RunWriter, load_run, sharing_of
+from semsim.stats import INDEPENDENT, Sharing
 from semsim.sweep import count_sums, mean_sums
 
 CONFIG = {
@@ -174,11 +176,30 @@ def test_a_folder_without_a_run_is_said(tmp_path, text):
 
 
 def test_what_shares_a_draw():
-    assert shared_trials({"modulation": "qam64", "channel": "rayleigh"}) == {"ser": 1, "ber": 6}
-    assert shared_trials({"modulation": "qam64", "channel": "rayleigh-block"}) == {}
-    assert shared_trials({"modulation": "qam64", "channel": "tdl-a"}) == {}
-    assert shared_trials({"modulation": "qam64", "channel": "awgn", "system": "ujscc"}) == {"ser": 1}
-    assert shared_trials({"modulation": "qam64", "channel": "tdl-a", "system": "ujscc"}) == {}
+    bits, symbols = Sharing(6, 6), Sharing(1, 1)
+    assert sharing_of({"modulation": "qam64", "channel": "rayleigh"}) == {"ser": symbols, "ber": bits}
+    pairs = {"modulation": "qam64", "channel": "rayleigh", "scheme": "alamouti", "num_tx": 2}
+    assert sharing_of(pairs) == {"ser": Sharing(2, 2), "ber": Sharing(12, 12)}
+    for channel in ("rayleigh-block", "tdl-a"):
+        assert sharing_of({"modulation": "qam64", "channel": channel}) == {}
+        assert sharing_of({"modulation": "qam64", "channel": channel, "system": "ujscc"}) == {}
+
+
+def test_images_and_grids_are_units_also_without_fading():
+    """Images send different points, and the symbols of a grid share the estimate of its channel."""
+    image = {"modulation": "qam64", "channel": "awgn", "system": "ujscc"}
+    assert sharing_of(image) == {"ser": Sharing(1, math.inf)}
+    for csi in ("ls", "lmmse"):
+        assert sharing_of({**image, "csi": csi})["ser"] == Sharing(math.inf, math.inf)
+        assert sharing_of({"modulation": "qam64", "channel": "awgn", "csi": csi})["ber"].most == math.inf
+
+
+def test_words_are_independent_where_a_transmission_has_one():
+    assert sharing_of({"channel": "tdl-a", "words": 1, "k": 100}) == {
+        "bler": INDEPENDENT,
+        "undetected": INDEPENDENT,
+    }
+    assert sharing_of({"channel": "tdl-a", "words": 3, "k": 100}) == {}
 
 
 def test_an_image_metric_has_a_t_interval():

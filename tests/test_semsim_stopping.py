@@ -13,7 +13,7 @@ from semsim.devices import Evaluator, Kernel, Work
 from semsim.engine import Job, silent, simulate
 from semsim.runs import RunWriter
 from semsim.stats import Interval
-from semsim.stopping import FEWEST_ERRORS, Stop, bursts, half_width, next_look, trials
+from semsim.stopping import FEWEST_ERRORS, Stop, half_width, next_look, trials
 from semsim.sweep import DEFAULT_GENERATOR, count_sums, draw_words, mean_sums
 
 ENDLESS = 10**9
@@ -145,8 +145,6 @@ def test_a_point_ends_when_every_rule_is_satisfied_or_the_budget_is_used(rules, 
 def test_small_pieces():
     assert half_width(Interval(1.0, 0.5, 1.2)) == 0.5
     assert trials({"trials": 7, "n": 3}) == 7 and trials({"n": 3}) == 3
-    assert bursts(count_sums(np.array([5, 5, 0, 0]), 9)) == 2
-    assert bursts(count_sums(np.array([0]), 9)) == bursts({"n": 3}) == math.inf
     target = Stop("ber", 1e6, target=1.05)
     assert target.below_target(Interval(1.0, 0.9, 1.04)) and not target.below_target(NARROW)
     assert not Stop("ber", 1e6).below_target(Interval(0.0, 0.0, 0.0))

@@ -1,18 +1,20 @@
 """Keys belong to points, sums merge like sets, and intervals know what errs together."""
 
+import json
+import math
+
 import jax
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from semsim.stats import FOUR_SIGMA, proportion_interval
+from semsim.stats import FADE, INDEPENDENT, Sharing
 from semsim.sweep import (
     Totals,
     add,
     batch_key,
     check_seed,
-    clustered_interval,
     count_sums,
     draw_id,
     mean_sums,
@@ -141,7 +143,7 @@ def test_a_word_that_another_device_decides_differently_is_no_contradiction():
 
 def test_rows_name_what_they_count():
     parts = {"ber": count_sums(np.array([3, 0, 5]), 40), "psnr": mean_sums(np.array([20.0, 22.0]))}
-    ber, psnr = result_rows({"channel": "awgn"}, parts, {"ber": 4})
+    ber, psnr = result_rows({"channel": "awgn"}, parts, {"ber": Sharing(4, 4)})
     assert (ber["errors"], ber["trials"], ber["n"], ber["value"]) == (8, 120, 3, 8 / 120)
     assert ber["low"] < ber["value"] < ber["high"]
     assert (psnr["metric"], psnr["n"], psnr["value"]) == ("psnr", 2, 21.0)
@@ -156,35 +158,77 @@ def test_a_point_keeps_its_fields():
 
 def test_blocks_that_share_a_fade_have_a_wider_interval():
     half_lost = {"ser": count_sums(np.array([100, 0] * 20), 100)}
-    (apart,), (together,) = result_rows(AWGN, half_lost, {"ser": 1}), result_rows(AWGN, half_lost, {})
+    (apart,), (together,) = (
+        result_rows(AWGN, half_lost, {"ser": INDEPENDENT}),
+        result_rows(AWGN, half_lost, {"ser": FADE}),
+    )
     assert (together["high"] - together["low"]) / (apart["high"] - apart["low"]) > 8
 
 
-@settings(deadline=None, max_examples=60)
-@given(errors=st.integers(0, 1000))
-def test_independent_trials_have_the_exact_interval(errors):
-    found = clustered_interval(errors, errors**2, 1000, 10, 1)
-    np.testing.assert_allclose(found, proportion_interval(errors, 1000), rtol=1e-12)
+GROUPED = np.array([3, 3, 5, 3])
 
 
-def test_no_error_counts_symbols_and_not_their_bits():
-    """Bits of one symbol err together: 10^6 error-free bits of 16-QAM are 250,000 witnesses."""
-    np.testing.assert_allclose(
-        clustered_interval(0, 0, 10**6, 100, 4), proportion_interval(0, 250_000), rtol=1e-12
+@pytest.mark.parametrize("cut", [0, 1, 3])
+def test_sums_of_photographs_merge(cut):
+    values = np.array([20.0, 22.0, 30.0, 24.0])
+    whole = {"psnr": mean_sums(values, GROUPED), "ser": count_sums(np.array([1, 0, 2, 4]), 8, GROUPED)}
+    assert whole["psnr"]["clusters"] == {"3": [3, 66.0], "5": [1, 30.0]}
+    assert whole["ser"]["clusters"] == {"3": [3, 5], "5": [1, 2]}
+    parts = [
+        {
+            "psnr": mean_sums(values[part], GROUPED[part]),
+            "ser": count_sums(np.array([1, 0, 2, 4])[part], 8, GROUPED[part]),
+        }
+        for part in (slice(cut), slice(cut, None))
+    ]
+    assert add(*parts) == add(*parts[::-1]) == whole == json.loads(json.dumps(whole))
+
+
+def test_rows_of_tiles_are_over_their_photographs():
+    """Four tiles of two photographs: t with one degree of freedom over means of 22 and 30, weighted 3 to 1."""
+    psnr, ser = result_rows(
+        AWGN,
+        {
+            "psnr": mean_sums(np.array([20.0, 22.0, 30.0, 24.0]), GROUPED),
+            "ser": count_sums(np.array([1, 0, 8, 4]), 8, GROUPED),
+        },
+        {"ser": Sharing(1, math.inf)},
     )
+    assert (psnr["n"], psnr["clusters"], psnr["value"]) == (4, 2, 24.0)
+    error = math.sqrt(2 * ((66 - 3 * 24) ** 2 + (30 - 24) ** 2)) / 4
+    assert psnr["high"] - 24 == pytest.approx(12.7062 * error, rel=1e-5)
+    assert (ser["n"], ser["clusters"], ser["value"]) == (4, 2, 13 / 32)
+    assert ser["low"] < 0.05 and ser["high"] > 0.9
 
 
-@pytest.mark.parametrize("shared", [1, 4, 10])
-def test_intervals_of_clustered_errors_cover_the_truth_as_often_as_they_say(shared):
-    """Groups of `shared` trials err all or none, the worst case; 2,000 experiments of 95 % intervals, 4 sigma."""
-    draws = np.random.default_rng(shared)
-    groups = draws.binomial(50, 0.03, size=(2000, 40)) * shared  # errors of each of 40 blocks of 50 groups
-    hits = 0
-    for blocks in groups:
-        found = clustered_interval(int(blocks.sum()), float((blocks**2).sum()), 2000 * shared, 40, shared)
-        hits += found.low <= 0.03 <= found.high
-    coverage = proportion_interval(hits, 2000, FOUR_SIGMA)
-    assert coverage.high > 0.95
-    if shared > 1:  # and the plain binomial one would not
-        plain = [proportion_interval(int(b.sum()), 2000 * shared) for b in groups[:300]]
-        assert np.mean([one.low <= 0.03 <= one.high for one in plain]) < 0.8
+def test_tiles_of_one_photograph_tell_nothing_of_others():
+    one = np.zeros(3, int)
+    psnr, ser = result_rows(
+        AWGN,
+        {
+            "psnr": mean_sums(np.array([20.0, 22.0, 30.0]), one),
+            "ser": count_sums(np.array([1, 0, 8]), 8, one),
+        },
+        {},
+    )
+    assert (psnr["low"], psnr["high"]) == (-math.inf, math.inf)
+    assert (ser["low"], ser["high"]) == (0.0, 1.0)
+
+
+def test_lines_with_and_without_photographs_do_not_mix():
+    mixed = add({"psnr": mean_sums(np.array([20.0]))}, {"psnr": mean_sums(np.array([21.0]), np.array([0]))})
+    with pytest.raises(
+        ValueError, match="2 images, but 1 of known photographs: some lines are of another version"
+    ):
+        result_rows(AWGN, mixed, {})
+
+
+@pytest.mark.parametrize(
+    ("metric", "values", "low", "high"),
+    [("ssim", [0.99, 0.6, 0.95], 0.32, 1.0), ("ssim", [0.1, 0.9], 0.0, 1.0), ("psnr", [3.0, 9.0], 0.0, 44.12),
+     ("ssim", [-0.1, -0.1], -0.1, -0.1)],
+)  # fmt: skip
+def test_intervals_of_bounded_metrics_stay_within_their_range(metric, values, low, high):
+    (row,) = result_rows(AWGN, {metric: mean_sums(np.array(values))}, {})
+    assert (row["low"], row["high"]) == pytest.approx((low, high), abs=0.08)
+    assert row["low"] >= min(0.0, *values)
