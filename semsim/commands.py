@@ -139,7 +139,7 @@ def demo(out: Path = Path("runs/demo"), images: int = 128, seed: int = 0) -> Non
     show(
         found.rows(),
         False,
-        ("system", "modulation", "channel", "esno_db", "metric", "n", "cbr", "cbr_payload"),
+        ("system", "modulation", "channel", "esno_db", "metric", "n", "photographs", "cbr", "cbr_payload"),
     )
     say_if_interrupted(found)
     console.print(f"Figure, sample pictures and rows are in {out}")

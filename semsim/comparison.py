@@ -19,7 +19,6 @@ from semsim.conventions import Pair, check_comparable, compared_fields, labels, 
 from semsim.resume import differences
 from semsim.runs import Run, sharing_of
 from semsim.stats import (
-    FADE,
     Clusters,
     Interval,
     cluster_mean_interval,
@@ -44,8 +43,8 @@ def compare(left: Run, right: Run, confidence: float = 0.95) -> list[dict]:
     A row: the fields of the point that both sides share, "metric", and
     - "value_a", "value_b", "difference" with its paired interval "low", "high": means over the common draws, not the runs'
       own results; in the unit of the metric, an error rate as a rate. Each interval holds by itself, not a table at once.
-    - "draws": parts in common, images or blocks of transmissions; "clusters": of images that are tiles, the photographs that
-      they were cut from, over which the interval is. One alone bounds nothing: -inf and inf, or -1 and 1 of error rates.
+    - "draws": parts in common, images or blocks of transmissions; "photographs": that the images are tiles of, if they are,
+      over which the interval is then. One alone bounds nothing: -inf and inf, or -1 and 1 of error rates.
     - "unpaired_draws": how many draws a side would need if the other met other images and fades, for the same width,
       draws (Var a + Var b) / Var(a - b), rounded up; "gain": that ratio. inf if only the difference never varies, NaN if
       nothing varies or there is one draw.
@@ -122,9 +121,9 @@ def _rows(pair: Pair, left: Run, right: Run, confidence: float) -> Iterator[dict
         )
         sums = [total({number: batches[number] for number in shared})[metric] for batches in (ours, theirs)]
         clusters = _cluster_differences(*sums)
-        interval = _interval(a - b, sums, _bursty(pair.left, metric), clusters, confidence)
+        interval = _interval(a - b, sums, sharing_of(pair.left, metric).worst > 0, clusters, confidence)
         found = _difference(a, b, BETTER.get(metric), "errors" in sums[0], interval, confidence)
-        many = {} if clusters is None else {"clusters": len(clusters.totals)}
+        many = {} if clusters is None else {"photographs": len(clusters.totals)}
         yield {**pair.label, "metric": metric, **found, **many}
 
 
@@ -144,11 +143,6 @@ def _interval(
     elif not found:
         found.append(paired_interval(differences, confidence))
     return Interval(found[0].value, min(one.low for one in found), max(one.high for one in found))
-
-
-def _bursty(point: Mapping, metric: str) -> bool:
-    """Whether one fade may cost all trials of a block."""
-    return sharing_of(point).get(metric, FADE).worst > 0
 
 
 def _cluster_differences(left: Mapping, right: Mapping) -> Clusters | None:

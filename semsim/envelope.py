@@ -10,18 +10,8 @@ import numpy as np
 from semsim.scenario import Propagation
 
 FOUND = (
-    "metric",
-    "value",
-    "low",
-    "high",
-    "errors",
-    "trials",
-    "n",
-    "clusters",
-    "stopped",
-    "cbr",
-    "cbr_payload",
-)
+    "metric", "value", "low", "high", "errors", "trials", "n", "photographs", "stopped", "cbr", "cbr_payload",
+)  # fmt: skip
 """Fields of a row that are results."""
 
 CHANNEL = ("channel", *(field.name for field in fields(Propagation)), "dialect")

@@ -168,6 +168,7 @@ def run(
         "esno_db",
         "metric",
         "n",
+        "photographs",
         "cbr",
         "cbr_payload",
     )

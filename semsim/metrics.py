@@ -1,7 +1,8 @@
 """Quality of received images, one value an image: MSE, PSNR on floats and on uint8-rounded pixels, SSIM, MS-SSIM.
 
-Images are [*batch, height, width, channel] in [0, 1]. All but `mse` clamp both images to [0, 1] first, as a display does,
-and pool all channels. Everything runs under jit, vmap and grad in float32.
+Images are floats [*batch, height, width, channel] in [0, 1]; whole numbers, such as pixels of a file, are a ValueError.
+All but `mse` clamp both images to [0, 1] first, as a display does, and pool all channels. Everything runs under jit, vmap
+and grad in float32.
 """
 
 from __future__ import annotations
@@ -35,12 +36,14 @@ def psnr(x: Float[Array, "*b h w c"], y: Float[Array, "*b h w c"]) -> Float[Arra
 
     The mean over images of this is the mean of the PSNRs, not the PSNR of the mean error. Zero gradient beyond the cap.
     """
+    _check_shapes(x, y)
     floor = 10.0 ** (-PSNR_CAP_DB / 10.0)
     return -10.0 * jnp.log10(jnp.maximum(mse(_clamp(x), _clamp(y)), floor))
 
 
 def psnr_uint8(x: Float[Array, "*b h w c"], y: Float[Array, "*b h w c"]) -> Float[Array, "*b"]:
     """`psnr` after rounding both images to 256 levels, as a file of the reconstruction would have it. No gradient."""
+    _check_shapes(x, y)
     return psnr(jnp.round(_clamp(x) * 255.0) / 255.0, jnp.round(_clamp(y) * 255.0) / 255.0)
 
 
@@ -148,6 +151,11 @@ def _check_shapes(x: Array, y: Array) -> None:
         raise ValueError(
             f"two image arrays [*batch, height, width, channel] of one shape needed; got {x.shape} and {y.shape}"
         )
+    for image in (x, y):  # clipped to [0, 1], pixels of 0 to 255 would be black and white
+        if not jnp.issubdtype(image.dtype, jnp.floating):
+            raise ValueError(
+                f"images must be floats in [0, 1]; got {image.dtype}: make them so (semsim.data.as_float)"
+            )
 
 
 def _check_room(shape: tuple[int, ...], levels: int, window: int, padding: str) -> None:

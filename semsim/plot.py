@@ -22,6 +22,7 @@ LABELS = {
 }  # fmt: skip
 THEORY = "theory, nearest point"
 NO_ERROR = "no error: upper bound"
+NO_INTERVAL = "one photograph: interval unknown"
 
 
 RATES = ("ber", "ser", "bler", "outage")
@@ -130,7 +131,10 @@ def _draw(axes: Axes, rows: Sequence[Mapping], x: str, label: str, number: int) 
     values, low, high = ([row[name] for row in seen] for name in ("value", "low", "high"))
     snr = [row[x] for row in seen]
     axes.plot(snr, values, color=colour, marker=marker, ms=4, lw=1.2, label=label)
-    axes.fill_between(snr, low, high, color=colour, alpha=0.2, lw=0)
+    if all(np.isfinite(low + high)):
+        axes.fill_between(snr, low, high, color=colour, alpha=0.2, lw=0)
+    else:
+        axes.plot(snr, values, color="black", marker="x", ls="", ms=7, label=NO_INTERVAL)
     if never:
         axes.plot(
             [row[x] for row in never], [row["high"] for row in never],
@@ -161,7 +165,7 @@ def _legend(figure: Figure) -> None:
     for axes in figure.axes:
         for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
             found.setdefault(label, handle)
-    labels = sorted(found, key=lambda label: label in (THEORY, NO_ERROR))
+    labels = sorted(found, key=lambda label: label in (THEORY, NO_ERROR, NO_INTERVAL))
     figure.axes[0].legend([found[label] for label in labels], labels, fontsize="small")
 
 

@@ -13,13 +13,14 @@ import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, fields
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 
 import phy
 from semsim.environment import environment
 from semsim.resume import check_same
-from semsim.stats import FADE, INDEPENDENT, Interval, Sharing
+from semsim.stats import ALIKE, FADE, INDEPENDENT, Interval, Sharing
 from semsim.stopping import Stop
 from semsim.sweep import Batch, Parts, Sums, Totals, metric_interval, result_rows
 
@@ -64,7 +65,7 @@ class Run:
         return [
             {**row, **extra, **({"stopped": stopped(rule, point, sums)} if rule else {})}
             for point, sums in self.points
-            for row in result_rows(point, sums, sharing_of(point), confidence)
+            for row in result_rows(point, sums, partial(sharing_of, point), confidence)
         ]
 
 
@@ -82,29 +83,28 @@ def stopped(rule: Stop, point: Mapping, sums: Sums) -> str:
 
 def point_interval(rule: Stop, point: Mapping, sums: Sums) -> Interval:
     """The 95 % interval that a stop rule looks at."""
-    return metric_interval(sums[rule.metric], sharing_of(point).get(rule.metric, FADE))
+    return metric_interval(sums[rule.metric], sharing_of(point, rule.metric))
 
 
-def sharing_of(point: Mapping) -> dict[str, Sharing]:
-    """What the trials of each error rate share at a point, for `result_rows`; all that it does not name share a fade.
+def sharing_of(point: Mapping, metric: str) -> Sharing:
+    """What the trials of an error rate share at a point, which decides the interval.
 
-    Without fading, or with a gain per symbol, symbols are independent and the bits of a symbol err together; so are words
-    of which a transmission has one. Images differ in the points that they send, and all symbols on a grid share its channel
-    estimate: there the spread over images decides.
+    Without fading, or with a gain per symbol, symbols are independent and the bits of a symbol err together. Images differ
+    in the points that they send, and all symbols on a grid share its channel estimate: there the spread over images decides.
+    Words are independent where a transmission has one. All else shares the fade of its block.
     """
-    if "words" in point:  # where a transmission has several they share its fade
-        return {"bler": INDEPENDENT, "undetected": INDEPENDENT} if int(point["words"]) == 1 else {}
-    if point["channel"] not in ("awgn", "rayleigh", "rician"):
-        return {}
-    if point.get("csi", "perfect") != "perfect":
-        whole = Sharing(together=math.inf, most=math.inf)
-        return {"ser": whole, "ber": whole}
+    if "words" in point and metric in ("bler", "undetected") and int(point["words"]) == 1:
+        return INDEPENDENT
+    if "words" in point or point["channel"] not in ("awgn", "rayleigh", "rician"):
+        return FADE
+    if metric not in ("ser", "ber") or point.get("csi", "perfect") != "perfect":
+        return ALIKE
     if "system" in point:
-        return {"ser": Sharing(together=1, most=math.inf)}
+        return Sharing(together=1, most=math.inf)
     # symbols that meet one matrix of gains
-    together = 1 if point.get("scheme", "mrc") == "mrc" else int(point["num_tx"])
-    bits = together * phy.num_bits(point["modulation"])
-    return {"ser": Sharing(together, together), "ber": Sharing(bits, bits)}
+    symbols = 1 if point.get("scheme", "mrc") == "mrc" else int(point["num_tx"])
+    together = symbols * phy.num_bits(point["modulation"]) if metric == "ber" else symbols
+    return Sharing(together, together)
 
 
 class RunWriter:

@@ -105,6 +105,8 @@ class Sharing(NamedTuple):
 
 
 INDEPENDENT = Sharing()
+ALIKE = Sharing(math.inf, math.inf)
+"""Trials of a block hang together, by a channel estimate or an image, but no block is much worse than the others."""
 FADE = Sharing(math.inf, math.inf, math.inf)
 """All trials of a block share a fade."""
 

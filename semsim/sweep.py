@@ -7,7 +7,7 @@ A point is what a result is about: a flat mapping such as {"modulation": "qam16"
 import hashlib
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -233,15 +233,14 @@ def _agree(left: Sums, right: Sums, *, coded: bool) -> bool:
 
 
 def result_rows(
-    point: Point, sums: Sums, sharing: Mapping[str, Sharing], confidence: float = 0.95
+    point: Point, sums: Sums, sharing: Callable[[str], Sharing], confidence: float = 0.95
 ) -> list[dict[str, str | float | int]]:
     """One row per metric: the point, the counts, value and interval.
 
-    sharing: what the trials of an error rate have in common; those of a metric that it does not name share the fade of
-    their block. n: images or blocks, the independent parts, unless the row has "clusters": the photographs that the images
-    were cut from. Errors: ValueError for a point with a field of the results' names.
+    sharing: what the trials of an error rate have in common. n: images or blocks, the independent parts, unless the row has
+    "photographs": so many the images were cut from. Errors: ValueError for a point with a field of the results' names.
     """
-    if clash := {"metric", "errors", "trials", "n", "clusters", *Interval._fields} & point.keys():
+    if clash := {"metric", "errors", "trials", "n", "photographs", *Interval._fields} & point.keys():
         raise ValueError(f"a point's fields {sorted(clash)} are those of its results: give them other names")
     rows = []
     for metric, part in sums.items():
@@ -251,8 +250,8 @@ def result_rows(
         else:
             row |= {"n": int(part["n"])}
         if "clusters" in part:
-            row["clusters"] = len(part["clusters"])
-        interval = metric_interval(part, sharing.get(metric, FADE), confidence)
+            row["photographs"] = len(part["clusters"])
+        interval = metric_interval(part, sharing(metric), confidence)
         rows.append({**row, **within(metric, interval)._asdict()})
     return rows
 

@@ -38,9 +38,16 @@ def show(rows: Sequence[Mapping], as_json: bool, columns: tuple[str, ...]) -> No
     shown = [name for name in columns if name not in same]
     table = Table(*shown, "value", "95 % interval", caption=caption)
     for row in rows:
-        interval = f"{row['low']:.4g} .. {row['high']:.4g}"
+        interval = bounds(row, ".4g")
         table.add_row(*(plain(row.get(name, "")) for name in shown), f"{row['value']:.4g}", interval)
     _print(table)
+
+
+def bounds(row: Mapping, form: str) -> str:
+    """The interval of a row; one image, or tiles of one photograph, say nothing about others."""
+    if not (math.isfinite(row["low"]) and math.isfinite(row["high"])):
+        return "unknown"
+    return f"{row['low']:{form}} .. {row['high']:{form}}"
 
 
 def show_table(rows: Sequence[Mapping]) -> None:
@@ -125,7 +132,7 @@ def show_comparison(
     for row in rows:
         table.add_row(
             *(plain(row.get(name, "")) for name in shown), f"{row['value_a']:.4g}", f"{row['value_b']:.4g}",
-            f"{row['difference']:+.3g}", f"{row['low']:+.3g} .. {row['high']:+.3g}", row["verdict"], str(row["draws"]),
+            f"{row['difference']:+.3g}", bounds(row, "+.3g"), row["verdict"], str(row["draws"]),
             f"{row['unpaired_draws']:,}",
         )  # fmt: skip
     table.caption = "; ".join(f"{name}: a {a}, b {b}" for name, (a, b) in differing.items())

@@ -183,7 +183,7 @@ def test_a_word_is_a_plan():
 def test_equal_words_in_a_transmission_are_one_witness():
     """Intervals of a point with few lost words are exact, and its bits are lost together."""
     point = {"channel": "awgn", "words": 1, "k": 100}
-    assert sharing_of(point) == {"bler": INDEPENDENT, "undetected": INDEPENDENT}
+    assert sharing_of(point, "bler") == INDEPENDENT
     part = count_sums(np.array([1, *[0] * 23]), 1)
     exact = proportion_interval(1, 24)
     assert metric_interval(part)[1:] == pytest.approx((exact.low, exact.high))
@@ -195,7 +195,7 @@ def test_alamouti_needs_a_gain_that_lasts_for_a_pair():
     (row,) = of_metric(run, "ber")
     branch = 10**0.8 / 2
     p = (1 - math.sqrt(branch / (1 + branch))) / 2
-    pair = sharing_of(run.points[0][0])["ber"]
+    pair = sharing_of(run.points[0][0], "ber")
     low, high = clustered_interval(row["errors"], 0, row["trials"], row["n"], pair, FOUR_SIGMA)[1:]
     assert low < p**2 * (3 - 2 * p) < high
     with pytest.raises(ValueError, match="no receiver could separate"):

@@ -122,7 +122,7 @@ def test_rows_say_what_was_measured(coded_run):
 def test_words_are_independent_and_indices_of_an_image_are_not(coded_run):
     found, _ = coded_run
     for point, sums in found.points:
-        assert sharing_of(point) == {"bler": INDEPENDENT, "undetected": INDEPENDENT}
+        assert sharing_of(point, "bler") == sharing_of(point, "undetected") == INDEPENDENT
         if (point["modulation"], point["channel"], point["esno_db"]) == ("qam16", "awgn", 60.0):
             rows = {row["metric"]: row for row in found.rows() if all(row[k] == v for k, v in point.items())}
             assert rows["bler"]["high"] == pytest.approx(proportion_interval(0, 40).high)

@@ -133,6 +133,45 @@ def test_the_interval_covers_also_when_each_run_stopped_at_its_errors():
     assert 930 <= covered <= 970
 
 
+def test_tiles_are_compared_by_their_photographs():
+    """SciPy's paired test over the means of six photographs; over their 60 tiles it would be twice as narrow or more."""
+    rng, groups = np.random.default_rng(8), np.repeat(np.arange(6), 10)
+    a = rng.normal(25.0, 3.0, 6)[groups] + rng.normal(0.0, 1.0, 60)
+    b = a + rng.normal(0.5, 0.6, 6)[groups] + rng.normal(0.0, 0.2, 60)
+    order = rng.permutation(60)
+    halves = order[:25], order[25:]
+
+    def tiled(name, values):
+        lines = [
+            {"point": image_label(), "batch": number, "sums": {"psnr": mean_sums(values[half], groups[half])},
+             "parts": {"psnr": values[half].tolist()}}
+            for number, half in enumerate(halves)
+        ]  # fmt: skip
+        return Run(Path(name), IMAGES, Totals(lines))
+
+    (row,) = compare(tiled("a", a), tiled("b", b))
+    means = [values.reshape(6, 10).mean(axis=1) for values in (a, b)]
+    expected = stats.ttest_rel(*means).confidence_interval()
+    assert (row["low"], row["high"]) == pytest.approx((expected.low, expected.high), rel=1e-9)
+    assert (row["draws"], row["photographs"]) == (60, 6)
+    naive = stats.ttest_rel(a, b).confidence_interval()
+    assert row["high"] - row["low"] > 2 * (naive.high - naive.low)
+
+
+def test_one_lost_fade_tells_no_difference():
+    """Of 128 parts in block fading one has errors, of one side: Student's t is narrow and allows for no second one."""
+    errors = np.zeros(128, int)
+    errors[7] = 300
+    label = ber_label(channel="rayleigh-block")
+    a, b = one_point("a", {"ber": errors}, label), one_point("b", {"ber": np.zeros(128, int)}, label)
+    (row,) = compare(a, b)
+    assert row["verdict"] == "undecided" and row["low"] < -0.02
+    assert (
+        0.028 < row["high"] < stats.binomtest(1, 128).proportion_ci().high
+    )  # as if its one error were all of a part
+    assert row["difference"] == pytest.approx(300 / 128_000)
+
+
 def test_unpaired_draws_are_what_unpaired_runs_would_need():
     """Their formula against a simulation: with so many draws a side, an unpaired difference varies as much as the paired."""
     rng, count = np.random.default_rng(5), 50

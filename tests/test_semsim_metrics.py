@@ -198,3 +198,23 @@ def test_images_of_different_shapes_are_refused():
         (ValueError, TypeError), match=r"of one shape needed; got .*\(1, 32, 32, 2\)|f32\[1,32,32,2\]"
     ):
         metrics.psnr(jnp.zeros((1, 32, 32, 3)), jnp.zeros((1, 32, 32, 2)))
+
+
+@pytest.mark.parametrize(
+    "metric",
+    [
+        metrics.mse,
+        metrics.psnr,
+        metrics.psnr_uint8,
+        metrics.ssim,
+        functools.partial(metrics.ms_ssim, levels=1),
+    ],
+)
+@pytest.mark.parametrize("dtype", [np.uint8, np.int32, bool])
+def test_pixels_of_a_file_are_refused_and_not_clipped_to_black_and_white(metric, dtype):
+    """A PSNR of 22.43 came where 31.82 was right."""
+    pixels = data.load("embedded", limit=1).images
+    floats = data.as_float(pixels)
+    for pair in ((pixels.astype(dtype), floats), (floats, pixels.astype(dtype))):
+        with pytest.raises(ValueError, match=rf"floats in \[0, 1\]; got {np.dtype(dtype)}: make them so"):
+            metric(*pair)

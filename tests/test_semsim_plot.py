@@ -56,6 +56,26 @@ def test_a_point_without_errors_is_an_open_triangle_at_its_upper_bound():
     )  # one scale, nothing cut off
 
 
+def test_one_photograph_has_a_mark_for_a_band():
+    unknown = [
+        {
+            **row,
+            "metric": "psnr",
+            "system": "ujscc",
+            "cbr": 0.1,
+            "cbr_payload": 0.1,
+            "low": -np.inf,
+            "high": np.inf,
+        }
+        for row in ROWS[:2]
+    ]
+    axes = plot.quality_figure(unknown).axes[0]
+    (marks,) = lines(axes, plot.NO_INTERVAL)
+    assert len(marks.get_xydata()) == 2 and not axes.collections
+    assert plot.NO_INTERVAL in [text.get_text() for text in axes.get_legend().get_texts()]
+    assert not lines(plot.error_rate_figure(ROWS).axes[0], plot.NO_INTERVAL)
+
+
 def test_theory_is_drawn_where_there_is_a_closed_form():
     awgn, tdl, rician = plot.error_rate_figure(ROWS).axes
     (line,) = lines(awgn, plot.THEORY)

@@ -10,7 +10,7 @@ import pytest
 
 from semsim import runs
 from semsim.runs import RunWriter, load_run, sharing_of
-from semsim.stats import INDEPENDENT, Sharing
+from semsim.stats import ALIKE, FADE, INDEPENDENT, Sharing
 from semsim.sweep import count_sums, mean_sums
 
 CONFIG = {
@@ -176,30 +176,29 @@ def test_a_folder_without_a_run_is_said(tmp_path, text):
 
 
 def test_what_shares_a_draw():
-    bits, symbols = Sharing(6, 6), Sharing(1, 1)
-    assert sharing_of({"modulation": "qam64", "channel": "rayleigh"}) == {"ser": symbols, "ber": bits}
-    pairs = {"modulation": "qam64", "channel": "rayleigh", "scheme": "alamouti", "num_tx": 2}
-    assert sharing_of(pairs) == {"ser": Sharing(2, 2), "ber": Sharing(12, 12)}
+    point = {"modulation": "qam64", "channel": "rayleigh"}
+    assert sharing_of(point, "ser") == Sharing(1, 1) and sharing_of(point, "ber") == Sharing(6, 6)
+    pairs = point | {"scheme": "alamouti", "num_tx": 2}
+    assert sharing_of(pairs, "ser") == Sharing(2, 2) and sharing_of(pairs, "ber") == Sharing(12, 12)
     for channel in ("rayleigh-block", "tdl-a"):
-        assert sharing_of({"modulation": "qam64", "channel": channel}) == {}
-        assert sharing_of({"modulation": "qam64", "channel": channel, "system": "ujscc"}) == {}
+        for system in ({}, {"system": "ujscc"}):
+            assert sharing_of(point | system | {"channel": channel}, "ser") == FADE
 
 
 def test_images_and_grids_are_units_also_without_fading():
     """Images send different points, and the symbols of a grid share the estimate of its channel."""
     image = {"modulation": "qam64", "channel": "awgn", "system": "ujscc"}
-    assert sharing_of(image) == {"ser": Sharing(1, math.inf)}
+    assert sharing_of(image, "ser") == Sharing(1, math.inf)
+    assert sharing_of(image, "outage") == ALIKE
     for csi in ("ls", "lmmse"):
-        assert sharing_of({**image, "csi": csi})["ser"] == Sharing(math.inf, math.inf)
-        assert sharing_of({"modulation": "qam64", "channel": "awgn", "csi": csi})["ber"].most == math.inf
+        assert sharing_of({**image, "csi": csi}, "ser") == ALIKE
+        assert sharing_of({"modulation": "qam64", "channel": "awgn", "csi": csi}, "ber") == ALIKE
 
 
 def test_words_are_independent_where_a_transmission_has_one():
-    assert sharing_of({"channel": "tdl-a", "words": 1, "k": 100}) == {
-        "bler": INDEPENDENT,
-        "undetected": INDEPENDENT,
-    }
-    assert sharing_of({"channel": "tdl-a", "words": 3, "k": 100}) == {}
+    one, three = ({"channel": "tdl-a", "words": words, "k": 100} for words in (1, 3))
+    assert sharing_of(one, "bler") == sharing_of(one, "undetected") == INDEPENDENT
+    assert sharing_of(one, "ber") == sharing_of(three, "ber") == sharing_of(three, "bler") == FADE
 
 
 def test_an_image_metric_has_a_t_interval():

@@ -143,7 +143,7 @@ def test_a_word_that_another_device_decides_differently_is_no_contradiction():
 
 def test_rows_name_what_they_count():
     parts = {"ber": count_sums(np.array([3, 0, 5]), 40), "psnr": mean_sums(np.array([20.0, 22.0]))}
-    ber, psnr = result_rows({"channel": "awgn"}, parts, {"ber": Sharing(4, 4)})
+    ber, psnr = result_rows({"channel": "awgn"}, parts, lambda _: Sharing(4, 4))
     assert (ber["errors"], ber["trials"], ber["n"], ber["value"]) == (8, 120, 3, 8 / 120)
     assert ber["low"] < ber["value"] < ber["high"]
     assert (psnr["metric"], psnr["n"], psnr["value"]) == ("psnr", 2, 21.0)
@@ -153,14 +153,16 @@ def test_rows_name_what_they_count():
 def test_a_point_keeps_its_fields():
     """`n`, bits sent of a word, was once overwritten by the number of blocks."""
     with pytest.raises(ValueError, match=r"fields \['n'\] are those of its results"):
-        result_rows({"channel": "awgn", "n": 1024}, {"psnr": mean_sums(np.array([20.0, 22.0]))}, {})
+        result_rows(
+            {"channel": "awgn", "n": 1024}, {"psnr": mean_sums(np.array([20.0, 22.0]))}, lambda _: FADE
+        )
 
 
 def test_blocks_that_share_a_fade_have_a_wider_interval():
     half_lost = {"ser": count_sums(np.array([100, 0] * 20), 100)}
     (apart,), (together,) = (
-        result_rows(AWGN, half_lost, {"ser": INDEPENDENT}),
-        result_rows(AWGN, half_lost, {"ser": FADE}),
+        result_rows(AWGN, half_lost, lambda _: INDEPENDENT),
+        result_rows(AWGN, half_lost, lambda _: FADE),
     )
     assert (together["high"] - together["low"]) / (apart["high"] - apart["low"]) > 8
 
@@ -192,12 +194,12 @@ def test_rows_of_tiles_are_over_their_photographs():
             "psnr": mean_sums(np.array([20.0, 22.0, 30.0, 24.0]), GROUPED),
             "ser": count_sums(np.array([1, 0, 8, 4]), 8, GROUPED),
         },
-        {"ser": Sharing(1, math.inf)},
+        lambda _: Sharing(1, math.inf),
     )
-    assert (psnr["n"], psnr["clusters"], psnr["value"]) == (4, 2, 24.0)
+    assert (psnr["n"], psnr["photographs"], psnr["value"]) == (4, 2, 24.0)
     error = math.sqrt(2 * ((66 - 3 * 24) ** 2 + (30 - 24) ** 2)) / 4
     assert psnr["high"] - 24 == pytest.approx(12.7062 * error, rel=1e-5)
-    assert (ser["n"], ser["clusters"], ser["value"]) == (4, 2, 13 / 32)
+    assert (ser["n"], ser["photographs"], ser["value"]) == (4, 2, 13 / 32)
     assert ser["low"] < 0.05 and ser["high"] > 0.9
 
 
@@ -209,7 +211,7 @@ def test_tiles_of_one_photograph_tell_nothing_of_others():
             "psnr": mean_sums(np.array([20.0, 22.0, 30.0]), one),
             "ser": count_sums(np.array([1, 0, 8]), 8, one),
         },
-        {},
+        lambda _: FADE,
     )
     assert (psnr["low"], psnr["high"]) == (-math.inf, math.inf)
     assert (ser["low"], ser["high"]) == (0.0, 1.0)
@@ -220,7 +222,7 @@ def test_lines_with_and_without_photographs_do_not_mix():
     with pytest.raises(
         ValueError, match="2 images, but 1 of known photographs: some lines are of another version"
     ):
-        result_rows(AWGN, mixed, {})
+        result_rows(AWGN, mixed, lambda _: FADE)
 
 
 @pytest.mark.parametrize(
@@ -229,6 +231,6 @@ def test_lines_with_and_without_photographs_do_not_mix():
      ("ssim", [-0.1, -0.1], -0.1, -0.1)],
 )  # fmt: skip
 def test_intervals_of_bounded_metrics_stay_within_their_range(metric, values, low, high):
-    (row,) = result_rows(AWGN, {metric: mean_sums(np.array(values))}, {})
+    (row,) = result_rows(AWGN, {metric: mean_sums(np.array(values))}, lambda _: FADE)
     assert (row["low"], row["high"]) == pytest.approx((low, high), abs=0.08)
     assert row["low"] >= min(0.0, *values)

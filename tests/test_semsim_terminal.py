@@ -1,6 +1,7 @@
 """Progress where it is read: a bar, lines in a log, one line in a notebook."""
 
 import io
+import math
 import sys
 import types
 
@@ -61,3 +62,14 @@ def test_a_terminal_gets_a_bar(monkeypatch):
     with progress_bar() as progress:
         work(progress)
     assert "3/3" in recorded.export_text()
+
+
+def test_the_interval_of_one_photograph_is_unknown(capsys):
+    one = {"metric": "psnr", "n": 64, "photographs": 1, "value": 20.0, "low": -math.inf, "high": math.inf}
+    terminal.show(
+        [one, one | {"metric": "ssim", "low": 0.5, "high": 1.0}], False, ("metric", "n", "photographs")
+    )
+    shown = capsys.readouterr().out
+    assert "unknown" in shown and "inf" not in shown and "0.5 .. 1" in shown and "photographs 1" in shown
+    terminal.show([one], True, ())
+    assert '"low": null, "high": null' in capsys.readouterr().out
