@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import tyro
@@ -41,13 +42,20 @@ class Decoding:
 
     def __post_init__(self) -> None:
         check_name("llr", self.llr, ("app", "maxlog"))
-        self.decoder(TransportBlock(12, 24, crc=None), (0,), 1)  # which checks the rest
+        self._decoder(TransportBlock(12, 24, crc=None), (0,), None)  # which checks the rest
 
     def decoder(self, block: TransportBlock, versions: tuple[int, ...], words: int) -> LdpcDecoder:
-        """The decoder of payloads sent in these redundancy versions, so many words at once."""
+        """The decoder of payloads sent in these redundancy versions, of so many words in a call.
+
+        A CPU decodes them in four chunks, so that early termination pays; other devices as many as fit. No result
+        depends on it.
+        """
+        return self._decoder(block, versions, max(16, words // 4) if jax.default_backend() == "cpu" else None)
+
+    def _decoder(self, block: TransportBlock, versions: tuple[int, ...], chunk: int | None) -> LdpcDecoder:
         return block.decoder(
             versions, num_iterations=self.num_iterations, rule=self.rule, schedule=self.schedule,
-            precision=self.precision, chunk=max(16, words // 4),
+            precision=self.precision, chunk=chunk,
         )  # fmt: skip
 
 

@@ -1,22 +1,42 @@
-"""Belief propagation for NR LDPC: one chunk of words at a time, batch last, with or without early termination."""
+"""Belief propagation for NR LDPC: one chunk of words at a time, batch last, with or without early termination.
+
+A program for a CPU and one for every other device give the same bits (see `schedules`); which one is compiled is decided
+when the program is lowered, so that a decoder may also be exported for a device that is not there.
+"""
 
 import functools
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Shaped
 
 from phy.coding.check_nodes import LARGEST_LLR, RULES, STEPS_PER_UNIT, quantise
 from phy.coding.ldpc import LdpcCode
-from phy.coding.schedules import Messages, TannerGraph, flooding, layered, no_messages, satisfied
+from phy.coding.schedules import (
+    Messages,
+    behind_barrier,
+    behind_branch,
+    flooding,
+    layered,
+    layered_unrolled,
+    no_messages,
+    satisfied,
+)
+from phy.coding.tanner import TannerGraph
 
 SCHEDULES = ("layered", "flooding")
 PRECISIONS = ("int8", "float32")
 _STRAGGLERS = 16
 """Early termination leaves a chunk when one word in so many is unfinished, and collects those."""
+CPU_CHUNK = 128
+"""Words that a CPU decodes together: their state fits its caches."""
+MEMORY_SHARE = 0.25
+"""Of an accelerator's memory, for the words that it decodes together."""
+_UNKNOWN_MEMORY = 16 << 30  # bytes of a device that is not there, or does not say
 
 
 @dataclass(frozen=True)
@@ -29,7 +49,8 @@ class LdpcDecoder:
     schedule: "layered" needs about half the iterations of "flooding".
     precision: of messages. "int8" has steps of 1/8 up to 15.9, twice the speed of float32 and the same error rate.
     early_stop: a word is finished after the first iteration at which all its checks hold.
-    chunk: words decoded together; 64 to 256 fit a CPU's caches.
+    chunk: words decoded together, which changes no result; None: 128 on a CPU, and on an accelerator all that fit
+    into a quarter of its memory.
     Errors: ValueError, at construction, for unknown names or numbers out of range.
     """
 
@@ -39,7 +60,7 @@ class LdpcDecoder:
     schedule: str = "layered"
     precision: str = "int8"
     early_stop: bool = True
-    chunk: int = 128
+    chunk: int | None = None
     num_rows: int | None = None
 
     def __post_init__(self) -> None:
@@ -52,7 +73,7 @@ class LdpcDecoder:
                 raise ValueError(f"{name} must be one of {', '.join(known)}; got {getattr(self, name)!r}")
         if self.rule == "sum-product" and self.precision == "int8":
             raise ValueError('the sum-product rule needs precision="float32": tanh has no int8 messages')
-        if self.num_iterations < 1 or self.chunk < 1:
+        if self.num_iterations < 1 or (self.chunk is not None and self.chunk < 1):
             raise ValueError(
                 f"num_iterations and chunk must be at least 1; got {self.num_iterations} and {self.chunk}"
             )
@@ -65,6 +86,22 @@ class LdpcDecoder:
     def tanner(self) -> TannerGraph:
         """The graph that is decoded on."""
         return TannerGraph(self.code.graph, self.code.block_bits, self.num_rows or self.code.num_rows)
+
+    @property
+    def bytes_per_word(self) -> int:
+        """Memory for a word: posteriors before, after and kept, messages before and after, and its LLRs."""
+        posterior, message = (2, 1) if self.precision == "int8" else (4, 4)
+        tanner, size = self.tanner, self.code.graph.lifting_size
+        edges = sum(members.shape[0] * members.shape[1] for members in tanner.members)
+        return size * (3 * posterior * len(tanner.columns) + 2 * message * edges) + 8 * self.code.word_bits
+
+    def words_at_once(self, words: int, *, on_cpu: bool) -> int:
+        """Words of so many that are decoded together; chunks of an accelerator are about equal."""
+        if self.chunk is not None or on_cpu:
+            return min(self.chunk or CPU_CHUNK, words)
+        limit = (jax.local_devices()[0].memory_stats() or {}).get("bytes_limit", _UNKNOWN_MEMORY)
+        most = max(1, int(MEMORY_SHARE * limit) // self.bytes_per_word)
+        return -(-words // -(-words // most))
 
 
 class Decoded(NamedTuple):
@@ -91,21 +128,15 @@ def decode(decoder: LdpcDecoder, llr: Float[Array, "*b c w"]) -> Decoded:
         )
     batch = llr.shape[:-1]
     start = -llr.reshape(-1, code.word_bits)
-    start = quantise(start) if decoder.precision == "int8" else jnp.clip(start, -LARGEST_LLR, LARGEST_LLR)
-    words = len(start)
-    if words == 0:
+    if len(start) == 0:
         raise ValueError("there are no words to decode: the batch is empty")
-    size = min(decoder.chunk, words)
-    count = -(-words // size)
-    # Padding repeats a word, which finishes when that word does.
-    start = jnp.concatenate([start, jnp.broadcast_to(start[:1], (count * size - words, start.shape[1]))])
-    if count == 1:
-        found = _chunk(decoder, start, 0)
-    elif decoder.early_stop:
-        found = _in_two_rounds(decoder, start, size)
-    else:
-        found = _every_chunk(decoder, start, size, 0)
-    posterior, iterations, holds = jax.tree.map(lambda x: x[:words], found)
+    start = quantise(start) if decoder.precision == "int8" else jnp.clip(start, -LARGEST_LLR, LARGEST_LLR)
+    found = lax.platform_dependent(
+        start,
+        cpu=functools.partial(decode_words, decoder, on_cpu=True),
+        default=functools.partial(decode_words, decoder, on_cpu=False),
+    )
+    posterior, iterations, holds = found
     scale = 1 / STEPS_PER_UNIT if decoder.precision == "int8" else 1.0
     return Decoded(
         (posterior <= 0).astype(jnp.int32).reshape(*batch, tanner.block_bits),
@@ -115,10 +146,29 @@ def decode(decoder: LdpcDecoder, llr: Float[Array, "*b c w"]) -> Decoded:
     )
 
 
-class _Found(NamedTuple):
-    posterior: Array  # [b, K'] ln P(0)/P(1)
+class Found(NamedTuple):
+    """What a decoder knows of words in the end."""
+
+    posterior: Array  # [b, K'] ln P(0)/P(1), in the type that it computes with
     iterations: Array  # [b]
     satisfied: Array  # [b]
+
+
+def decode_words(decoder: LdpcDecoder, start: Shaped[Array, "b w"], *, on_cpu: bool) -> Found:
+    """Decides words chunk by chunk, from ln P(0)/P(1) of all their bits, by the program for a CPU or for other devices.
+
+    Both run anywhere and give the same bits; on a GPU the one for a CPU may not.
+    """
+    words = len(start)
+    size = decoder.words_at_once(words, on_cpu=on_cpu)
+    chunk = functools.partial(_chunk, decoder, on_cpu)
+    # Padding repeats a word, which finishes when that word does.
+    start = jnp.concatenate([start, jnp.broadcast_to(start[:1], (-words % size, start.shape[1]))])
+    if decoder.early_stop and (len(start) > size or size > CPU_CHUNK):
+        found = _in_two_rounds(chunk, start, size)
+    else:
+        found = _every_chunk(chunk, start, size, 0)
+    return Found(*(x[:words] for x in found))
 
 
 class _State(NamedTuple):
@@ -130,25 +180,27 @@ class _State(NamedTuple):
     satisfied: Array  # [b]
 
 
-def _chunk(decoder: LdpcDecoder, start: Array, leave: int) -> _Found:
+@functools.partial(jax.jit, static_argnums=(0, 1))  # traced once for both rounds
+def _chunk(decoder: LdpcDecoder, on_cpu: bool, start: Array, leave: int | Array) -> Found:
     """One chunk, [b, w], from scratch; with early termination it may `leave` so many words unfinished."""
     tanner, batch = decoder.tanner, len(start)
     integer = decoder.precision == "int8"
     # A posterior sums up to 31 messages of 127 steps: int16 never saturates.
     channel = start.T[tanner.entry].astype(jnp.int16 if integer else jnp.float32)
-    messages = no_messages(tanner, batch, jnp.int8 if integer else jnp.float32)
+    unrolled = decoder.schedule == "layered" and not on_cpu
+    messages = no_messages(tanner, batch, jnp.int8 if integer else jnp.float32, unrolled=unrolled)
 
     def iterate(iteration: Array, posterior: Array, messages: Messages) -> tuple[Array, Messages]:
-        awake = iteration >= 0
-        if decoder.schedule == "layered":
-            return layered(tanner, decoder.rule, posterior, messages, awake)
-        return flooding(tanner, decoder.rule, channel, posterior, messages, awake)
+        apart = functools.partial(behind_branch, iteration >= 0) if on_cpu else behind_barrier
+        if decoder.schedule == "flooding":
+            return flooding(tanner, decoder.rule, channel, posterior, messages, apart)
+        return (layered_unrolled if unrolled else layered)(tanner, decoder.rule, posterior, messages, apart)
 
     if not decoder.early_stop:
         body = lambda i, state: iterate(i, *state)  # noqa: E731
         posterior, _ = lax.fori_loop(0, decoder.num_iterations, body, (channel, messages))
         used = jnp.full(batch, decoder.num_iterations, jnp.int32)
-        return _Found(_exit(tanner, posterior), used, satisfied(tanner, posterior))
+        return Found(_exit(tanner, posterior), used, satisfied(tanner, posterior))
 
     def unfinished(state: _State) -> Bool[Array, ""]:
         waiting = jnp.sum(~state.satisfied, dtype=jnp.int32)
@@ -169,35 +221,40 @@ def _chunk(decoder: LdpcDecoder, start: Array, leave: int) -> _Found:
         step,
         _State(jnp.int32(0), channel, messages, channel, jnp.zeros(batch, jnp.int32), nobody),
     )
-    return _Found(_exit(tanner, final.kept), final.iterations, final.satisfied)
+    return Found(_exit(tanner, final.kept), final.iterations, final.satisfied)
 
 
-def _every_chunk(decoder: LdpcDecoder, start: Array, size: int, leave: int) -> _Found:
+def _every_chunk(chunk: Callable[[Array, int], Found], start: Array, size: int, leave: int) -> Found:
     """All words, chunk after chunk."""
+    if len(start) == size:
+        return chunk(start, leave)
+    found = lax.map(
+        lambda first: chunk(lax.dynamic_slice_in_dim(start, first, size), leave),
+        jnp.arange(0, len(start), size),
+    )
+    return Found(*(x.reshape(len(start), *x.shape[2:]) for x in found))
 
-    def one(first: Array) -> _Found:
-        return _chunk(decoder, lax.dynamic_slice_in_dim(start, first, size), leave)
 
-    found = lax.map(one, jnp.arange(0, len(start), size))
-    return _Found(*(x.reshape(len(start), *x.shape[2:]) for x in found))
-
-
-def _in_two_rounds(decoder: LdpcDecoder, start: Array, size: int) -> _Found:
-    """Early termination over many chunks: each runs until few of its words are unfinished, and those start again in
+def _in_two_rounds(chunk: Callable[[Array, int], Found], start: Array, size: int) -> Found:
+    """Early termination over many words: each chunk runs until few of its words are unfinished, and those start again in
     chunks of their own. A chunk is else as slow as its slowest word, and one word in a hundred may never finish."""
-    found = _every_chunk(decoder, start, size, size // _STRAGGLERS)
+    found = _every_chunk(chunk, start, size, size // _STRAGGLERS)
     order = jnp.argsort(found.satisfied, stable=True)  # the unfinished first
     waiting = jnp.sum(~found.satisfied, dtype=jnp.int32)
+    again = min(size, max(CPU_CHUNK, size // _STRAGGLERS))
 
-    def again(state: tuple[Array, _Found]) -> tuple[Array, _Found]:
+    def more(state: tuple[Array, Found]) -> tuple[Array, Found]:
         done, found = state
-        words: Int[Array, "b"] = lax.dynamic_slice_in_dim(order, done, size)
         # Finished words may fill the last chunk: they come to the same end again.
-        new = _chunk(decoder, start[words], 0)
-        return done + size, _Found(*(old.at[words].set(x) for old, x in zip(found, new, strict=True)))
+        new = chunk(start[lax.dynamic_slice_in_dim(order, done, again)], 0)
+        return done + again, jax.tree.map(
+            lambda old, x: lax.dynamic_update_slice_in_dim(old, x, done, 0), found, new
+        )
 
-    _, found = lax.while_loop(lambda state: state[0] < waiting, again, (jnp.int32(0), found))
-    return found
+    ordered = Found(*(x[order] for x in found))
+    _, ordered = lax.while_loop(lambda state: state[0] < waiting, more, (jnp.int32(0), ordered))
+    place = jnp.argsort(order)
+    return Found(*(x[place] for x in ordered))
 
 
 def _exit(tanner: TannerGraph, posterior: Array) -> Array:
