@@ -57,8 +57,11 @@ def test_the_program_for_accelerators_gives_the_bits_of_the_one_for_a_cpu(decode
     jax.tree.map(np.testing.assert_array_equal, there, here)
 
 
-@pytest.mark.parametrize("on_cpu", [True, False], ids=["cpu", "accelerator"])
-@pytest.mark.parametrize("early_stop", [True, False], ids=["early", "fixed"])
+@pytest.mark.parametrize(
+    ("on_cpu", "early_stop"),
+    [(True, True), (False, True), (False, False)],
+    ids=["cpu", "accelerator", "accelerator-fixed"],
+)
 def test_the_result_of_a_word_does_not_depend_on_the_words_beside_it(
     on_cpu: bool, early_stop: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -67,8 +70,10 @@ def test_the_result_of_a_word_does_not_depend_on_the_words_beside_it(
     start = words_of(SMALL, 2.5, seed=1)
     whole = decided(plan(chunk=128), start, on_cpu)
     assert 0 < int(whole.satisfied.sum()) < WORDS
-    for chunk in (1, 2, 16):
+    for chunk in (1, 2, 16) if early_stop else (16,):
         jax.tree.map(np.testing.assert_array_equal, decided(plan(chunk=chunk), start, on_cpu), whole)
+    if not early_stop:
+        return
     monkeypatch.setattr(decoding, "CPU_CHUNK", 4)  # all at once, and the unfinished again in chunks of 4
     jax.tree.map(np.testing.assert_array_equal, decided(plan(chunk=WORDS), start, on_cpu), whole)
     order = np.random.default_rng(0).permutation(WORDS)

@@ -175,6 +175,14 @@ def test_errors(wrong, message):
         wrong()
 
 
+def test_the_chunk_follows_the_device(monkeypatch):
+    """Four on a CPU, none smaller than 16 words; elsewhere the decoder takes what fits."""
+    block = SHORT.block(2)
+    assert [Decoding().decoder(block, (0,), words).chunk for words in (1, 64, 640)] == [16, 16, 160]
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    assert Decoding().decoder(block, (0,), 640).chunk is None
+
+
 def test_a_word_is_a_plan():
     assert SHORT.block(2) == TransportBlock(100, 200, 2, crc=None)
     assert Coding("ldpc", 100, 200, combining="incremental").versions(5) == (0, 2, 3, 1, 0)
