@@ -198,8 +198,10 @@ def test_errors() -> None:
         LdpcDecoder(SMALL, schedule="serial")
     with pytest.raises(ValueError, match='sum-product rule needs precision="float32"'):
         LdpcDecoder(SMALL, rule="sum-product")
-    with pytest.raises(ValueError, match="must be at least 1; got 0 and 128"):
+    with pytest.raises(ValueError, match="num_iterations must be at least 1; got 0"):
         LdpcDecoder(SMALL, 0)
+    with pytest.raises(ValueError, match="chunk must be at least 1 word, or None; got 0"):
+        LdpcDecoder(SMALL, chunk=0)
     with pytest.raises(ValueError, match=r"num_rows must be in \[\d+, 42\]; got 43"):
         LdpcDecoder(SMALL, num_rows=43)
     with pytest.raises(ValueError, match="rate_recover the LLRs first"):

@@ -73,10 +73,10 @@ class LdpcDecoder:
                 raise ValueError(f"{name} must be one of {', '.join(known)}; got {getattr(self, name)!r}")
         if self.rule == "sum-product" and self.precision == "int8":
             raise ValueError('the sum-product rule needs precision="float32": tanh has no int8 messages')
-        if self.num_iterations < 1 or (self.chunk is not None and self.chunk < 1):
-            raise ValueError(
-                f"num_iterations and chunk must be at least 1; got {self.num_iterations} and {self.chunk}"
-            )
+        if self.num_iterations < 1:
+            raise ValueError(f"num_iterations must be at least 1; got {self.num_iterations}")
+        if self.chunk is not None and self.chunk < 1:
+            raise ValueError(f"chunk must be at least 1 word, or None; got {self.chunk}")
         if self.num_rows is not None and not self.code.num_rows <= self.num_rows <= self.code.graph.num_rows:
             raise ValueError(
                 f"num_rows must be in [{self.code.num_rows}, {self.code.graph.num_rows}]; got {self.num_rows}"
