@@ -12,6 +12,7 @@ them: block error rates of 0.015 to 0.044 where 0.0105 is right, another for eac
 
 import functools
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -24,7 +25,7 @@ from phy.coding.tanner import TannerGraph
 
 Messages = tuple[Array, ...]
 """Answers of the checks: [rows, degree, Z, batch] for each degree, or [degree, Z, batch] for each row if unrolled."""
-Apart = Callable[..., Array | tuple[Array, ...]]
+Apart = Callable[..., Any]
 """Called with a function and its arguments: computes it once and keeps it, whoever reads it how often."""
 
 
@@ -119,7 +120,7 @@ def satisfied(tanner: TannerGraph, posterior: Shaped[Array, "n z b"]) -> Bool[Ar
     return broken == 0
 
 
-def behind_branch(awake: Bool[Array, ""], function: Callable, *arguments: Array) -> Array | tuple[Array, ...]:
+def behind_branch(awake: Bool[Array, ""], function: Callable, *arguments: Array) -> Any:
     """function(*arguments), kept apart on a CPU. awake: True, but not a constant.
 
     XLA's CPU compiler fuses cheap producers into every consumer, here once for each edge of a check, and drops
@@ -134,7 +135,7 @@ def behind_branch(awake: Bool[Array, ""], function: Callable, *arguments: Array)
     return lax.cond(awake, function, asleep, *arguments)
 
 
-def behind_barrier(function: Callable, *arguments: Array) -> Array | tuple[Array, ...]:
+def behind_barrier(function: Callable, *arguments: Array) -> Any:
     """function(*arguments), kept apart where the compiler heeds optimisation barriers until it has fused."""
     return lax.optimization_barrier(function(*arguments))
 
