@@ -72,7 +72,7 @@ def students_t(blocks: int, errors: float, errors_sq: float, trials: int) -> Int
 
 def fades(seeds: int) -> Iterable[Case]:
     """Points of `ber` at three budgets: the first batches of those of the largest."""
-    budgets, size = (2e6, 8e6, 16e6), 2**20
+    budgets, size = (2e6, 4e6, 8e6), 2**20
     sweeps = [error_rates.sweep("qpsk", "rayleigh-block", [BITS_DB], max_bits=budgets[-1], min_errors=10**9, seed=seed)
               for seed in range(seeds)]  # fmt: skip
     jobs = [
