@@ -30,6 +30,8 @@ from channels.grid_fading import grid_rician as grid_rician
 from channels.grid_fading import pad as pad
 from channels.grid_fading import tapped as tapped
 from channels.grid_fading import tdl as tdl
+from channels.intercarrier import ici_power as ici_power
+from channels.intercarrier import recorded_ici_power as recorded_ici_power
 from channels.random import complex_normal as complex_normal
 from channels.random import uniform_words as uniform_words
 from channels.recorded import Recorded as Recorded

@@ -13,6 +13,9 @@ from jaxtyping import Float
 
 SPEED_OF_LIGHT = 299_792_458.0  # metres per second
 
+LOS_DOPPLER = 0.7
+"""Of the maximum: where the Doppler peak of the line of sight of TDL-D and TDL-E lies (TR 38.901 clause 7.7.2)."""
+
 
 def doppler_of_speed(speed: float, carrier_frequency: float) -> float:
     """Maximum Doppler shift fD = v fc / c in hertz; `speed` in m/s, `carrier_frequency` in hertz.

@@ -18,21 +18,19 @@ import numpy as np
 from jaxtyping import Array, Complex, Float, PRNGKeyArray
 
 from channels.base import Fading
-from channels.doppler import doppler_of_speed, jakes_factor
+from channels.doppler import LOS_DOPPLER, doppler_of_speed, jakes_factor
 from channels.flat import linear_k_factor
 from channels.random import complex_normal
 from channels.tdl import DelayProfile, tdl_profile
 
 MAX_TAPS = 24  # of TDL-C, the longest table; every member is padded to it
 
-# Line of sight of TDL-D and TDL-E: its Doppler peak lies at 0.7 fD (TR 38.901 clause 7.7.2).
-_LOS_DOPPLER = 0.7
-
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class GridFading(Fading):
-    """Gain of every resource element of signals `[*b, T, F]`: no inter-carrier interference is modelled.
+    """Gain of every resource element of signals `[*b, T, F]`: no inter-carrier interference is modelled
+    (`channels.ici_power` says how much that leaves out).
 
     Every field is traced, so all members of one shape share one compiled program (`pad` makes shapes equal),
     and a stack of members may be `vmap`ped over. Build it with `tdl`, `tapped`, `grid_awgn`, `grid_rayleigh`
@@ -157,7 +155,7 @@ def tapped(
     freq_factor[: len(delays)] = np.sqrt(scattered)[:, None] * np.exp(
         -2j * np.pi * np.outer(delays, frequencies)
     )
-    los = math.sqrt(specular) * np.exp(2j * np.pi * _LOS_DOPPLER * max_doppler * times)
+    los = math.sqrt(specular) * np.exp(2j * np.pi * LOS_DOPPLER * max_doppler * times)
     return GridFading(
         time_factor=jnp.asarray(jakes_factor(max_doppler, times, tolerance), jnp.float32),
         freq_factor=jnp.asarray(freq_factor, jnp.complex64),

@@ -21,6 +21,7 @@ from semsim.backend import prepare
 from semsim.jobs import Job
 from semsim.saved_options import kept, with_saved
 from semsim.signals import STATUS
+from semsim.terminal import warnings_said
 
 COMMANDS: dict[str, Callable[..., None]] = {
     "demo": commands.demo, "ber": commands.ber, "run": image_commands.run, "compare": commands.compare,
@@ -41,7 +42,9 @@ def run(arguments: Sequence[str]) -> int:
     """
     prepare()
     try:
-        _parse(with_saved(arguments, RUNS))()
+        command = _parse(with_saved(arguments, RUNS))
+        with warnings_said():
+            command()
     except (ValueError, FloatingPointError) as error:
         if not _is_ours(error):
             raise

@@ -117,6 +117,7 @@ def ber(
         "csi",
         "ebno_db",
         "esno_db",
+        "ici_sir_db",
         "metric",
         "errors",
         "trials",

@@ -36,6 +36,7 @@ from semsim.scenario import (
     flat_fading,
     grid_fadings,
     identities,
+    interference,
     needs_grid,
     pilot_filters,
     receiver_label,
@@ -216,6 +217,7 @@ def sweep(
         config["coding"] = {**asdict(coding), "structure": structure}
     if not antennas.single:
         config["antennas"] = asdict(antennas)
+    config |= interference([name for name in channel if needs_grid(name)], propagation, grid)
     return Sweep(jobs, stop, config)
 
 

@@ -166,6 +166,7 @@ def run(
         "choice",
         "channel",
         "esno_db",
+        "ici_sir_db",
         "metric",
         "n",
         "photographs",

@@ -13,11 +13,12 @@ from typing import Any
 import jax
 import numpy as np
 
-from channels import TDL_MODELS, complex_normal, tdl, tdl_profile
+from channels import TDL_MODELS, complex_normal, recorded_ici_power, tdl, tdl_profile
 from channels.recording import Recording, save_recording
 from phy import ResourceGrid
+from semsim.interference import check_ici
 from semsim.names import check_name
-from semsim.scenario import Propagation
+from semsim.scenario import Propagation, check_interference
 from semsim.sweep import check_seed
 
 CDL_MODELS = ("cdl-a", "cdl-b", "cdl-c", "cdl-d", "cdl-e")
@@ -66,7 +67,9 @@ def record(
     scales its delays to `propagation.delay_spread`; UMi and UMa bring their own, one user a record dropped anew into a
     sector, without path loss and shadowing. max_delay: records that last longer than so many seconds are left out and
     counted in the metadata, so that the others fit a cyclic prefix; what is left is a selection.
-    Errors: ValueError for an unknown model, impossible numbers, a Sionna that is not installed, no record left.
+    Warns of a channel too fast for the subcarriers of the grid (`semsim.interference`).
+    Errors: ValueError for an unknown model, impossible numbers, interference that is not allowed, a Sionna that is not
+    installed, no record left.
     """
     check_name("model to record", model, RECORDABLE)
     if not out.parent.is_dir():
@@ -77,7 +80,12 @@ def record(
     step = float(times[1] - times[0]) if snapshots > 1 else 1 / grid.subcarrier_spacing
     session = Session(records, snapshots, step, num_rx, num_tx)
     capture = record_tdl if model in TDL_MODELS else record_sionna
+    if model in TDL_MODELS:
+        check_interference(model, propagation, grid)
     found = capture(model, session, propagation, check_seed(seed))
+    if model not in TDL_MODELS:
+        power, spacing = recorded_ici_power(found, 1 / grid.subcarrier_spacing), grid.subcarrier_spacing
+        check_ici(model, power, spacing, propagation.allow_ici)
     if max_delay is not None:
         found = shorter(found, max_delay)
     save_recording(out, found)

@@ -12,8 +12,11 @@ IGNORED = (
     "history",
     "title",
     "weights.checkpoint",
+    "propagation.allow_ici",
+    "interference",
 )
-"""Results do not depend on these; weights are known by their checksum, wherever their file is."""
+"""Results do not depend on these; weights are known by their checksum, wherever their file is; interference follows from
+propagation and grid."""
 SAFE = ("environment", "stop", "modulation", "channel", "ebno_db", "esno_db", "frames")
 """Batches made under other values of these stay valid: other code, another rule when to stop, more or fewer points."""
 

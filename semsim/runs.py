@@ -60,13 +60,17 @@ class Run:
 
     def rows(self, confidence: float = 0.95) -> list[dict]:
         """Result rows with intervals, as the command that made the run prints them."""
-        extra = self.config.get("row", {})
+        extra, of_channel = (self.config.get(entry, {}) for entry in ("row", "interference"))
         rule = stop_of(self.config)
         return [
-            {**row, **extra, **({"stopped": stopped(rule, point, sums)} if rule else {})}
+            {**row, **extra, **of_channel.get(point.get("channel"), {}), **_why(rule, point, sums)}
             for point, sums in self.points
             for row in result_rows(point, sums, partial(sharing_of, point), confidence)
         ]
+
+
+def _why(rule: Stop | None, point: Mapping, sums: Sums) -> dict[str, str]:
+    return {"stopped": stopped(rule, point, sums)} if rule else {}
 
 
 def stop_of(config: Mapping) -> Stop | None:

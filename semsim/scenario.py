@@ -5,9 +5,8 @@ public code, whose SNR is the label that its authors wrote.
 """
 
 import functools
-import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 import channels
@@ -17,7 +16,9 @@ from channels.dialects import DIALECTS, RICIAN_K_DB, DialectFading, dialect, lab
 from channels.recorded import Recorded, replay
 from channels.recording import Recording, load_recording
 from phy import PilotFilter, ResourceGrid
+from semsim.interference import NOTICED, check_ici, sir_db
 from semsim.names import check_name
+from semsim.propagation import Propagation as Propagation
 
 FLAT_CHANNELS = ("awgn", "rayleigh", "rayleigh-block", "rician", "rician-block")
 GRID_CHANNELS = ("awgn", "rayleigh-block", "rician-block", *TDL_MODELS)
@@ -28,35 +29,6 @@ RECORDED, DIALECT = "recorded:", "dialect:"
 
 NORMALISATION = "mean symbol energy 1 before the channel, E|h|^2 = 1 per resource element"
 """What every result is normalised to, as its config says it."""
-
-
-@dataclass(frozen=True)
-class Propagation:
-    """What the named channels leave open; each channel uses what concerns it.
-
-    Errors: ValueError for values that no channel could use, whether or not the channels at hand would look at them.
-    """
-
-    delay_spread: float = 100e-9
-    """TDL: root mean square delay spread, s."""
-    carrier_frequency: float = 3.5e9
-    """TDL: carrier frequency, Hz."""
-    speed: float = 3.0
-    """TDL: speed of the receiver, m/s."""
-    k_db: float = 10.0
-    """Rician: K-factor, dB."""
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.delay_spread < math.inf:
-            raise ValueError(f"delay_spread must be >= 0 s; got {self.delay_spread:g}")
-        if not 0 < self.carrier_frequency < math.inf:
-            raise ValueError(f"carrier_frequency must be > 0 Hz; got {self.carrier_frequency:g}")
-        if not 0 <= self.speed < math.inf:
-            raise ValueError(f"speed must be >= 0 m/s; got {self.speed:g}")
-        if not math.isfinite(self.k_db):
-            raise ValueError(
-                f"k_db must be a finite number of dB; got {self.k_db}: the limits are awgn and rayleigh"
-            )
 
 
 def check_channel(name: str) -> str:
@@ -126,9 +98,10 @@ def grid_fading(
 ) -> GridFading | Recorded:
     """A channel for signals on the grid: [b, t, f], or [b, rx, tx, t, f] for several antennas (rx, tx).
 
-    Errors: ValueError for an unknown name, impossible propagation, a recording that fits neither grid nor antennas, or a
-    channel longer than the cyclic prefix, which would bring interference between symbols that a gain per resource element
-    cannot show.
+    Warns of a channel so fast that interference between subcarriers would matter (`semsim.interference`).
+    Errors: ValueError for an unknown name, a recording that fits neither grid nor antennas, or what a gain per resource
+    element cannot show: a channel longer than the cyclic prefix, which would bring interference between symbols, or one with
+    very much interference between subcarriers that is not allowed.
     """
     axes = {"frequencies": grid.frequencies, "times": grid.times}
     if name in ("rayleigh", "rician"):
@@ -144,6 +117,7 @@ def grid_fading(
             raise ValueError(f"{name} was recorded with {theirs} antennas (rx x tx); the link has {ours}")
         remedy = "lengthen the prefix, or leave its longest records out (delays are in seconds)"
         _check_prefix(name, recording.longest, grid, remedy)
+        check_interference(name, propagation, grid)
         return replay(recording, frequencies=grid.frequencies, times=grid.times)
     check_name("channel", name, GRID_CHANNELS)
     if name == "awgn":
@@ -155,6 +129,7 @@ def grid_fading(
     longest = float(max(tdl_profile(name, propagation.delay_spread).delays))
     with_spread = f"{name} with a delay spread of {propagation.delay_spread * 1e9:g} ns"
     _check_prefix(with_spread, longest, grid, "lengthen the prefix or shorten the delay spread")
+    check_interference(name, propagation, grid)
     return channels.tdl(
         name,
         delay_spread=propagation.delay_spread,
@@ -171,6 +146,39 @@ def _check_prefix(what: str, longest: float, grid: ResourceGrid, remedy: str) ->
         raise ValueError(
             f"{what} lasts {longest * 1e6:.2f} us, longer than the cyclic prefix of {prefix * 1e6:.2f} us: {remedy}"
         )
+
+
+def ici_power(name: str, propagation: Propagation, grid: ResourceGrid) -> float:
+    """Share of the power of a channel that is interference between the subcarriers of a grid."""
+    duration = 1 / grid.subcarrier_spacing
+    if name.startswith(RECORDED):
+        return channels.recorded_ici_power(recording_of(name), duration)
+    if name not in TDL_MODELS:
+        return 0.0
+    top = doppler_of_speed(propagation.speed, propagation.carrier_frequency)
+    return channels.ici_power(top, duration, tdl_profile(name, propagation.delay_spread).specular)
+
+
+def check_interference(name: str, propagation: Propagation, grid: ResourceGrid) -> None:
+    """Warns of, or refuses, a channel whose Doppler the grid is too narrow for: as `interference.check_ici`."""
+    what = name
+    if name in TDL_MODELS:
+        what = f"{name} at {propagation.speed:g} m/s and {propagation.carrier_frequency / 1e9:g} GHz"
+    check_ici(what, ici_power(name, propagation, grid), grid.subcarrier_spacing, propagation.allow_ici)
+
+
+def interference(
+    names: Sequence[str], propagation: Propagation, grid: ResourceGrid | None
+) -> dict[str, dict[str, dict[str, float]]]:
+    """What a run's config says of interference between subcarriers, for the rows of its channels; nothing where all have
+    next to none."""
+    found = {name: ici_power(name, propagation, grid) for name in names} if grid else {}
+    rows = {
+        str(channel_identity(name, propagation)["channel"]): {"ici_sir_db": round(sir_db(power), 2)}
+        for name, power in found.items()
+        if power >= NOTICED
+    }
+    return {"interference": rows} if rows else {}
 
 
 def pilot_filters(
@@ -220,6 +228,7 @@ def channel_identity(name: str, propagation: Propagation) -> dict[str, str | flo
         recording = recording_of(name)
         return {"channel": f"{RECORDED}{recording.name}@{recording.digest}"}
     used = asdict(propagation)
+    del used["allow_ici"]  # a permission changes no draw
     if name not in TDL_MODELS:
         used = {"k_db": propagation.k_db} if name.startswith("rician") else {}
     else:

@@ -52,6 +52,7 @@ from semsim.scenario import (
     check_channel,
     check_soft,
     identities,
+    interference,
     receiver_label,
 )
 from semsim.sources import Sources, sources_of
@@ -283,7 +284,7 @@ def sweep(
         "data": data_entry(images),
         "ledger": ledger.as_dict(), 
         "row": {"cbr": ledger.cbr, "cbr_payload": ledger.cbr_payload, **row_entry(images)},
-        "conventions": conventions(channel),
+        "conventions": conventions(channel), **interference(channel, propagation, link.grid),
     }  # fmt: skip
     return Sweep(jobs, stop, config)
 

@@ -42,6 +42,7 @@ from semsim.scenario import (
     check_channel,
     check_soft,
     identities,
+    interference,
     receiver_label,
 )
 from semsim.stopping import Stop
@@ -200,7 +201,7 @@ def sweep(
         "data": data_entry(images),
         "weights": {"checkpoint": str(checkpoint) if checkpoint else None, "sha256": _digest(used)},
         "ledger": ledger.as_dict(), "row": {"cbr": ledger.cbr, "cbr_payload": ledger.cbr_payload, **row_entry(images)},
-        "conventions": conventions(channel),
+        "conventions": conventions(channel), **interference(channel, propagation, link.grid),
     }  # fmt: skip
     if (
         coding != IndexCoding()

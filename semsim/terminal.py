@@ -4,6 +4,7 @@ import json
 import math
 import sys
 import time
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -19,7 +20,9 @@ from rich.progress import (
 from rich.progress import Progress as RichProgress
 from rich.table import Table
 
+from semsim.backend import is_leader
 from semsim.engine import Progress, silent
+from semsim.interference import InterferenceWarning
 from semsim.planner import Plan
 from semsim.runs import Run
 
@@ -56,6 +59,23 @@ def show_table(rows: Sequence[Mapping]) -> None:
     for row in rows:
         table.add_row(*(plain(value) for value in row.values()))
     _print(table)
+
+
+@contextmanager
+def warnings_said() -> Iterator[None]:
+    """Within it, what the library warns of is one line each on stderr, whatever Python's filters are."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", InterferenceWarning)
+        usual = warnings.showwarning
+
+        def say(message: Any, category: type[Warning], *where: Any, **more: Any) -> None:
+            if not issubclass(category, InterferenceWarning):
+                usual(message, category, *where, **more)
+            elif is_leader():
+                print(f"semsim: warning: {message}", file=sys.stderr)
+
+        warnings.showwarning = say
+        yield
 
 
 def say_if_interrupted(found: Run) -> None:
