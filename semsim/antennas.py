@@ -24,6 +24,8 @@ from phy.mimo import alamouti_detect, alamouti_encode, lmmse_detect
 Scheme = Literal["none", "mrc", "multiplexing", "alamouti"]
 SCHEMES = ("none", "mrc", "multiplexing", "alamouti")
 _ANTENNAS = 0x616E74
+MOST_ANTENNAS = 256
+"""Of a side: a block of 64 transmissions takes 34 MB in each array then, and seconds."""
 MOST_STREAMS = 4
 """Detection is written out for its number of streams: four compile in seconds, eight in minutes."""
 
@@ -45,8 +47,9 @@ class Antennas:
     def __post_init__(self) -> None:
         if self.scheme not in SCHEMES:
             raise ValueError(f"the scheme must be one of {', '.join(SCHEMES)}; got {self.scheme!r}")
-        if self.num_tx < 1 or self.num_rx < 1:
-            raise ValueError(f"a link has at least one antenna each side; got {self.num_tx} x {self.num_rx}")
+        for name, count in (("num_tx", self.num_tx), ("num_rx", self.num_rx)):
+            if not 1 <= count <= MOST_ANTENNAS:
+                raise ValueError(f"{name} must be in [1, {MOST_ANTENNAS}]; got {count}")
         pair = f"got {self.num_tx} transmit and {self.num_rx} receive"
         if self.scheme == "none" and (self.num_tx, self.num_rx) != (1, 1):
             raise ValueError(

@@ -40,8 +40,12 @@ def run(arguments: Sequence[str]) -> int:
 
     Errors: BrokenPipeError where nobody reads what it prints.
     """
+    if arguments == ["--version"]:
+        print(f"semsim {semsim.__version__}")
+        return 0
     prepare()
     try:
+        _check_paths(arguments)
         command = _parse(with_saved(arguments, RUNS))
         with warnings_said():
             command()
@@ -64,6 +68,13 @@ def run(arguments: Sequence[str]) -> int:
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else 2
     return 0
+
+
+def _check_paths(arguments: Sequence[str]) -> None:
+    """Errors: ValueError for an empty path, as of a shell variable that is not set: it would mean the current folder."""
+    for word, following in zip(arguments, [*arguments[1:], None], strict=True):
+        if word in ("--out=", "--resume=") or (word in ("--out", "--resume") and following == ""):
+            raise ValueError(f"{word.rstrip('=')} is empty: name a folder or a file")
 
 
 def _one_line(text: str) -> str:

@@ -30,6 +30,14 @@ BLOCKS = 8
 
 DRAWS = 8
 """Channel draws of a block in a call: what bounds the work after which a run looks whether to stop."""
+MOST_DRAWS = 100_000
+"""Of an image; more would not narrow its interval, which is over images."""
+
+
+def check_realizations(realizations: int) -> None:
+    """Errors: ValueError for a number of channel draws that cannot be."""
+    if not 1 <= realizations <= MOST_DRAWS:
+        raise ValueError(f"realizations must be in [1, {MOST_DRAWS:,}]; got {realizations}")
 
 
 def pieces_of(draws: int) -> int:

@@ -38,6 +38,12 @@ class Job:
     arguments: tyro.conf.Suppress[tuple[str, ...]] = ()
     """The command line, kept with the run so that it can be resumed without repeating it."""
 
+    def __post_init__(self) -> None:
+        if self.resume is not None and self.out is not None:
+            raise ValueError(
+                f"resume {self.resume} goes on in that folder, and out {self.out} would be another: leave one of them out"
+            )
+
 
 Options = Annotated[Job, tyro.conf.arg(name="")]
 

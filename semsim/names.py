@@ -1,8 +1,11 @@
 """One way to say that a name is unknown."""
 
 import difflib
+import re
 from collections.abc import Sequence
 
+MOST_DB = 300.0
+"""Largest SNR: what single precision can hold of a noise variance."""
 MOST_VALUES = 10_000
 """Of a range of SNRs."""
 
@@ -11,9 +14,18 @@ def check_name(kind: str, given: str, choices: Sequence[str]) -> str:
     """`given` if it is one of `choices`. Errors: ValueError with the nearest choice and all of them."""
     if given in choices:
         return given
-    near = difflib.get_close_matches(str(given).lower(), choices, n=1)
+    near = _same(str(given), choices) or difflib.get_close_matches(str(given).lower(), choices, n=1)
     hint = f"; did you mean {near[0]}?" if near else "."
     raise ValueError(f"unknown {kind} {given!r}{hint} Choices: {', '.join(choices)}")
+
+
+def _same(given: str, choices: Sequence[str]) -> list[str]:
+    """The choice with the same letters and digits in another order or notation: 16qam, QAM-16, 16-QAM."""
+
+    def parts(name: str) -> list[str]:
+        return sorted(re.findall("[a-z]+|[0-9]+", name.lower()))
+
+    return [choice for choice in choices if parts(choice) == parts(given)][:1]
 
 
 def parse_size(name: str, text: str) -> tuple[int, int]:
@@ -34,8 +46,9 @@ def parse_range(name: str, tokens: Sequence[str | float]) -> tuple[float, ...]:
         values.extend([float(token)] if isinstance(token, int | float) else _expand(name, token))
     if not values:
         raise ValueError(f"{name} is empty: give numbers or start:stop:step")
-    if not all(abs(value) < 1e6 for value in values):  # refuses NaN and infinities too
-        raise ValueError(f"{name} must be finite numbers of dB; got {list(tokens)}")
+    wrong = [value for value in values if not abs(value) <= MOST_DB]  # NaN and infinities too
+    if wrong:
+        raise ValueError(f"{name} must be in [-{MOST_DB:g}, {MOST_DB:g}] dB; got {wrong[0]:g}")
     return tuple(dict.fromkeys(values))
 
 

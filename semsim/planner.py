@@ -13,7 +13,7 @@ from semsim.engine import Job, Sweep
 from semsim.stopping import FEWEST_ERRORS, next_look
 
 NORMAL = 1.96  # of the 95 % interval
-BATCHES = 4  # that are timed of a point
+BATCHES, ENOUGH = 4, 1.0  # that are timed of a point, unless one takes more than so many seconds
 
 
 class Program(NamedTuple):
@@ -77,9 +77,7 @@ def _program(jobs: Sequence[Job], sweep: Sweep, evaluator: Evaluator) -> Program
     # A decoder that stops early takes longest at the lowest SNR.
     ordered = sorted(jobs, key=lambda job: float(job.point["esno_db"]))
     timed = [ordered[place] for place in sorted({0, len(jobs) // 2, len(jobs) - 1})]
-    for job in timed:
-        list(evaluator.batches(job.work, [number % job.most for number in range(BATCHES)]))
-    seconds = (time.perf_counter() - compiled) / (len(timed) * BATCHES)
+    seconds = sum(_seconds(job, evaluator) for job in timed) / len(timed)
     memory = evaluator.memory(work, evaluator.width(work))
     needs = [_batches(job, sweep) for job in jobs]
     return Program(
@@ -92,6 +90,18 @@ def _program(jobs: Sequence[Job], sweep: Sweep, evaluator: Evaluator) -> Program
         compile_seconds=compiled - started,
         seconds=seconds,
     )
+
+
+def _seconds(job: Job, evaluator: Evaluator) -> float:
+    """Of a batch: of the first, where it takes so long that it tells enough, else of those behind it."""
+    numbers = [0]
+    while True:
+        began = time.perf_counter()
+        list(evaluator.batches(job.work, [number % job.most for number in numbers]))
+        spent = time.perf_counter() - began
+        if spent > ENOUGH or len(numbers) > 1:
+            return spent / len(numbers)
+        numbers = list(range(1, 1 + BATCHES))
 
 
 def _what(jobs: Sequence[Job]) -> str:

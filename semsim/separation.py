@@ -31,6 +31,7 @@ from semsim.engine import Job, Progress, Sweep, execute, silent
 from semsim.frame import Frame, bits_of_bytes, send_frame
 from semsim.image_runs import (
     ImageOrder,
+    check_realizations,
     conventions,
     data_entry,
     draws_entry,
@@ -218,8 +219,7 @@ def sweep(
     """
     prepare()
     images = image_set(images)
-    if realizations < 1:
-        raise ValueError(f"realizations must be at least 1; got {realizations}")
+    check_realizations(realizations)
     check_name("generator", generator, GENERATORS)
     check_seed(seed)
     channel, propagation = names(channel), propagation or Propagation()

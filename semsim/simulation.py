@@ -23,6 +23,7 @@ from semsim.devices import Evaluator, Execution, Work
 from semsim.engine import Job, Progress, Sweep, execute, silent
 from semsim.image_runs import (
     ImageOrder,
+    check_realizations,
     conventions,
     data_entry,
     draws_entry,
@@ -151,8 +152,7 @@ def sweep(
     prepare()
     images = photographs = image_set(images)
     one_size(photographs, system)
-    if realizations < 1:
-        raise ValueError(f"realizations must be at least 1; got {realizations}")
+    check_realizations(realizations)
     check_name("generator", generator, GENERATORS)
     check_seed(seed)
     modulation, channel, propagation = names(modulation), names(channel), propagation or Propagation()

@@ -23,6 +23,7 @@ from semsim.checkpoint import TrainingCheckpoints, save_weights
 from semsim.recipe import Recipe as Recipe
 from semsim.recipe import batch_indices
 from semsim.runs import write_text
+from semsim.signals import saving
 
 Loss = Callable[[Any, Array, Key[Array, ""]], tuple[Array, dict[str, Array]]]
 """(module, images [b, h, w, 3] in [0, 1], key) -> (scalar, what to log); may update the module's statistics."""
@@ -142,7 +143,8 @@ def fit(
                 finish(*done)
         finish(*done)
     except KeyboardInterrupt:
-        finish(*done)
+        with saving():
+            finish(*done)
         raise
     finally:
         saved.close()

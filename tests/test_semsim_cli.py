@@ -121,7 +121,13 @@ def test_run_prints_the_promised_fields_and_leaves_a_run(capsys, tmp_path):
         (("run", "ujsc"), r"unknown system 'ujsc'; did you mean ujscc\?"),
         (("run", "--data", "cifar"), "did you mean 'cifar10'"),
         (("run", "--channel", "rayleigh"), "rayleigh-block"),
-        (("run", "--realizations", "0"), "realizations must be at least 1; got 0"),
+        (("run", "--realizations", "0"), r"realizations must be in \[1, 100,000\]; got 0"),
+        (("run", "--realizations", "1000000000"), r"realizations must be in \[1, 100,000\]; got 1000000000"),
+        (("ber", "--modulation", "16qam"), r"did you mean qam16\?"),
+        (("ber", "--ebno-db", "1e9"), r"ebno_db must be in \[-300, 300\] dB; got 1e\+09"),
+        (("ber", "--out", ""), "--out is empty: name a folder"),
+        (("ber", "--out="), "--out is empty: name a folder"),
+        (("record", "tdl-a", "--out", ""), "--out is empty: name a folder"),
         (("run", "--checkpoint", "no-such-file"), "no checkpoint at no-such-file"),
         (("plot", "no-such-run"), "no-such-run holds no run"),
         (("data", "get", "kodak"), "no data set 'kodak'"),
@@ -186,6 +192,11 @@ def test_a_bug_of_ours_keeps_its_traceback(monkeypatch):
     monkeypatch.setattr(error_rates, "sweep", broken)
     with pytest.raises(ValueError, match="could not be broadcast"):
         cli.main(["ber"])
+
+
+def test_the_version(capsys):
+    assert cli.main(["--version"]) == 0
+    assert re.fullmatch(r"semsim \d+\.\d+\.\d+\n", capsys.readouterr().out)
 
 
 def test_help_and_info(capsys):

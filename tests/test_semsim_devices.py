@@ -7,9 +7,11 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -18,9 +20,9 @@ from models import UJSCCConfig
 from phy import ResourceGrid
 from semsim import devices, error_rates, simulation
 from semsim.data import from_array
-from semsim.devices import Evaluator, Execution, Work, evaluate
+from semsim.devices import Evaluator, Execution, Kernel, Work, block_key, evaluate
 from semsim.processes import agreed, any_process, unanimous
-from semsim.sweep import GENERATORS
+from semsim.sweep import GENERATORS, draw_words
 from semsim.systems import ujscc
 
 GRID = ResourceGrid(6, 16, 8, subcarrier_spacing=60e3, pilot_ofdm_symbol_indices=(1, 4))
@@ -163,6 +165,82 @@ def test_another_failure_is_not_taken_for_a_lack_of_memory(monkeypatch):
     monkeypatch.setattr(devices, "evaluate", broken)
     with pytest.raises(jax.errors.JaxRuntimeError, match="something else"):
         results(some_work("flat"), 1, 1)
+
+
+@dataclass(frozen=True)
+class Keys(Kernel):
+    """What each block is given: its key."""
+
+    realizations: int = 1
+
+    def __call__(self, key, mapped, shared):
+        return jax.random.key_data(key)[None]
+
+
+@pytest.mark.parametrize("batch", [1, 3, 64])
+def test_every_block_of_every_batch_has_the_key_of_its_numbers(batch):
+    """Two blocks of one key would be the same draws counted twice."""
+    words = draw_words(7, 5)
+    work = Work(Keys(), 6, words, GENERATORS[0], (), lambda number: ())
+    found = dict(Evaluator(Execution(batch=batch)).batches(work, [4, 0, 9]))
+    wanted = {
+        number: [
+            jax.random.key_data(block_key(jnp.asarray(words), jnp.asarray([number, block], jnp.uint32)))
+            for block in range(6)
+        ]
+        for number in (4, 0, 9)
+    }
+    for number, keys in wanted.items():
+        np.testing.assert_array_equal(found[number][:, 0], np.stack(keys))
+    assert len({tuple(row) for keys in found.values() for row in keys[:, 0].tolist()}) == 18
+
+
+@dataclass(frozen=True)
+class Parts(Kernel):
+    """Draws of a block, all in a call or three at a time."""
+
+    draws: int
+    whole: bool
+    realizations: int = 1
+
+    def __call__(self, key, mapped, shared):
+        return self._draws(key, jnp.arange(self.draws))
+
+    @property
+    def pieces(self):
+        return 1 if self.whole else -(-self.draws // 3)
+
+    def piece(self, key, mapped, shared, number):
+        return self._draws(key, 3 * number + jnp.arange(3))
+
+    def join(self, found):
+        return np.concatenate(found, axis=2)[:, :, : self.draws]
+
+    def _draws(self, key, numbers):
+        return jax.vmap(lambda draw: jax.random.bits(jax.random.fold_in(key, draw)))(numbers)[None]
+
+
+@pytest.mark.parametrize("batch", [1, 4, 100])
+def test_a_batch_in_pieces_is_the_batch(batch, monkeypatch):
+    def found(whole):
+        work = Work(Parts(7, whole), 4, draw_words(7, 5), GENERATORS[0], (), lambda number: ())
+        return list(Evaluator(Execution(2, batch)).batches(work, [3, 0, 1, 2]))
+
+    wanted = found(True)
+    for failing in (None, 2, 3, 5):  # a call that finds no memory, in the middle of a batch
+        calls = []
+
+        def sometimes(*arguments, width, failing=failing, calls=calls, **named):
+            calls.append(width)
+            if len(calls) == failing and width > 1:
+                return out_of_memory()
+            return evaluate(*arguments, width=width, **named)
+
+        monkeypatch.setattr(sometimes, "trace", evaluate.trace, raising=False)
+        monkeypatch.setattr(devices, "evaluate", sometimes)
+        for (number, left), (other, right) in zip(wanted, found(False), strict=True):
+            assert number == other
+            np.testing.assert_array_equal(left, right)
 
 
 @pytest.mark.parametrize("generator", GENERATORS)

@@ -14,7 +14,7 @@ import pytest
 
 from semsim import cli, devices, engine, error_counts, error_rates
 from semsim.claims import Claims
-from semsim.devices import Evaluator, Execution, Kernel, Work
+from semsim.devices import Evaluator, Execution, Kernel, Stopped, Work
 from semsim.engine import Job, Sweep, execute, silent, simulate
 from semsim.runs import RunWriter, load_run
 from semsim.signals import asked_to_stop
@@ -285,6 +285,49 @@ def test_the_command_ends_with_status_130_and_says_what_is_kept(monkeypatch, tmp
     assert f"semsim: stopped; the points and batches that were finished are in {tmp_path / 'run'}" in said
     (ber, _) = load_run(tmp_path / "run").rows()
     assert ber["n"] == 12 and ber["stopped"] == "interrupted"
+
+
+@dataclass(frozen=True)
+class Slow(Kernel):
+    realizations: int = 1
+
+    def __call__(self, key, mapped, rounds):
+        x = jax.random.normal(key, (300, 300))
+        return jax.lax.fori_loop(0, rounds, lambda i, y: jnp.tanh(x @ y), x)[0, :1]
+
+
+def test_a_batch_that_devices_work_on_is_dropped_and_not_waited_for():
+    work = Work(Slow(), 4, draw_words(5, 0), DEFAULT_GENERATOR, np.int32(300), lambda batch: ())
+    asked = iter([False, True])
+    with pytest.raises(Stopped):
+        list(Evaluator().batches(work, [0, 1, 2], lambda: next(asked)))
+    assert [number for number, _ in Evaluator().batches(work, [0, 1], lambda: False)] == [0, 1]
+
+
+def test_the_loop_asks_while_devices_work_and_keeps_what_was_finished(whole, monkeypatch, tmp_path):
+    batches = Evaluator.batches
+
+    def stopped(self, work, numbers, asked):
+        for number, found in batches(self, work, numbers, asked):
+            if number == 5:
+                signal.raise_signal(signal.SIGTERM)
+                assert asked()
+                raise Stopped
+            yield number, found
+
+    monkeypatch.setattr(Evaluator, "batches", stopped)
+    run = made(out=tmp_path / "run")
+    assert run.interrupted and len(counts(run)) == 5 and not (tmp_path / "run" / "claims").exists()
+    monkeypatch.setattr(Evaluator, "batches", batches)
+    assert counts(made(out=tmp_path / "run", resume=True)) == whole
+
+
+def test_every_batch_is_a_sign_of_life_of_its_claim(monkeypatch, tmp_path):
+    """Else another process takes the point over after a quarter of an hour, and both do it."""
+    signs = []
+    monkeypatch.setattr(Claims, "alive", lambda self: signs.append(self._held is not None))
+    made(out=tmp_path / "run")
+    assert signs == [True] * 24
 
 
 # Others in the folder.

@@ -340,7 +340,7 @@ def test_mean_snr_of_several_antennas_is_that_of_a_receive_antenna():
 def test_impossible_antennas_are_refused():
     with pytest.raises(ValueError, match="one of none, mrc, multiplexing, alamouti; got 'beams'"):
         Antennas(1, 2, "beams")
-    with pytest.raises(ValueError, match="at least one antenna each side; got 1 x 0"):
+    with pytest.raises(ValueError, match=r"num_rx must be in \[1, 256\]; got 0"):
         Antennas(1, 0)
     with pytest.raises(ValueError, match="several antennas need a scheme.*got 1 transmit and 2 receive"):
         Antennas(1, 2)

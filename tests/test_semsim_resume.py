@@ -349,6 +349,12 @@ def test_a_folder_without_a_run_or_with_another_is_said(run, capsys, tmp_path):
     assert "was made by `semsim ber`" in resumed(run, capsys, command="run", status=2)
 
 
+def test_another_folder_to_write_is_refused_and_not_ignored(run, simulated, capsys, tmp_path):
+    said = resumed(run, capsys, "--out", str(tmp_path / "b"), status=2)
+    assert f"out {tmp_path / 'b'} would be another: leave one of them out" in said
+    assert names(tmp_path) == ["run"] and simulated == []
+
+
 def test_a_run_that_was_moved_is_resumed_where_it_is(run, simulated, capsys, tmp_path):
     shutil.move(run, tmp_path / "moved")
     resumed(tmp_path / "moved", capsys)

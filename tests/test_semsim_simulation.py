@@ -246,7 +246,7 @@ GOOD = {
         ({"esno_db": [np.inf]}, "esno_db must be finite"),
         ({"total_images": 5}, "without a width every point takes all images"),
         ({"width": -1.0}, "abs_width must be a positive number; got -1.0"),
-        ({"realizations": 0}, "realizations must be at least 1"),
+        ({"realizations": 0}, "realizations must be in"),
         ({"seed": 2**32}, "seed must be in"),
         ({"csi": "genie"}, "unknown csi 'genie'"),
         (
