@@ -1,6 +1,6 @@
 """Images a second of a training step: with the link, the bare network, and the same architecture in PyTorch, in one run.
 
-    pip install -e ".[torch]"
+    pip install torch
     python benchmarks/training_speed.py [--size small] [--batch 50] [--repeats 7] [--steps 5] [--out runs/training_speed]
 
 with link: a step of `semsim train stsc`, SNR, rates and noise drawn anew. bare: the loss is the mean squared error of

@@ -12,6 +12,7 @@ A receiver follows the first arrival: of the delays of a record only the differe
 import functools
 import hashlib
 import json
+import lzma
 import math
 import re
 import secrets
@@ -23,6 +24,11 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float
+
+LARGEST = 2**30
+"""Bytes of an array in a file: 9 million responses of 15 taps."""
+MEMBERS = {"gains": LARGEST, "delays": LARGEST, "time_step": 2**10, "metadata": 2**20}
+"""What is read of a file, and bytes of each at most."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,16 +105,22 @@ class Recording:
 
 
 def load_recording(path: Path) -> Recording:
-    """The recording in an `.npz` file. Errors: ValueError, one line that names the file and what is wrong with it."""
+    """The recording in an `.npz` file, of which only the four arrays above are read.
+
+    Errors: ValueError, one line that names the file and what is wrong with it, also for arrays of more than `LARGEST` bytes
+    and for those whose header declares another size than they have.
+    """
     try:
-        with path.open("rb") as stream:
-            file = np.load(stream, allow_pickle=False)
-            arrays = dict(file) if isinstance(file, np.lib.npyio.NpzFile) else {}
+        with path.open("rb") as stream, zipfile.ZipFile(stream) as archive:
+            known = {name.removesuffix(".npy") for name in archive.namelist()}
+            arrays = {name: _member(archive, name, most) for name, most in MEMBERS.items() if name in known}
     except FileNotFoundError:
         raise ValueError(
             f"there is no recording {path}: `semsim record` makes one from a channel model"
         ) from None
-    except (OSError, ValueError, EOFError, AttributeError, zipfile.BadZipFile, zlib.error) as error:
+    except (
+        OSError, ValueError, EOFError, AttributeError, RuntimeError, zipfile.BadZipFile, zlib.error, lzma.LZMAError,
+    ) as error:  # fmt: skip
         raise ValueError(f"{path} cannot be read as an .npz of plain arrays: {error}") from None
     missing = [name for name in ("gains", "delays") if name not in arrays]
     if missing:
@@ -124,8 +136,25 @@ def load_recording(path: Path) -> Recording:
             raise ValueError(f"time_step must be one number of seconds; got shape {step.shape}")
         name = str(metadata.pop("name", "recording"))
         return Recording(arrays["gains"], arrays["delays"], float(step.reshape(())), name, metadata)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path}: {error}") from None
+
+
+def _member(archive: zipfile.ZipFile, name: str, most: int) -> np.ndarray:
+    """One array, no larger than its file says and than is allowed: zeros compress a thousandfold."""
+    info = archive.getinfo(f"{name}.npy")
+    if info.file_size > most:
+        raise ValueError(f"{name} has {info.file_size:,} bytes, of {most:,} at most")
+    with archive.open(info) as stream:
+        version = np.lib.format.read_magic(stream)
+        headers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+        if version not in headers:
+            raise ValueError(f"{name} is written in version {version} of the format")
+        shape, _, dtype = headers[version](stream)
+        if math.prod(shape) * dtype.itemsize != info.file_size - stream.tell():
+            raise ValueError(f"{name} declares shape {shape}, which its bytes are not")
+    with archive.open(info) as stream:
+        return np.lib.format.read_array(stream, allow_pickle=False)
 
 
 def save_recording(path: Path, recording: Recording) -> Path:

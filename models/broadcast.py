@@ -10,7 +10,7 @@ from flax import nnx
 from jaxtyping import Array, Complex, Float, Int
 
 from models.analogue import Analogue
-from models.swin import SwinConfig, SwinDecoder, SwinEncoder
+from models.swin import BLOCK_ARRAYS, SwinConfig, SwinDecoder, SwinEncoder
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,12 @@ class BroadcastConfig:
 
     def of_user(self, number: int) -> SwinConfig:
         return replace(self.encoder, depths=self.depths[number])
+
+    @property
+    def least(self) -> tuple[int, int]:
+        """Arrays and numbers that a codec has at least: cheap to say before it is built."""
+        depths = sum(self.encoder.depths) + sum(map(sum, self.depths))
+        return BLOCK_ARRAYS * depths, sum(self.encoder.widths)
 
     @property
     def image_shape(self) -> tuple[int, int]:

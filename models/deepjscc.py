@@ -37,6 +37,11 @@ class DeepJSCCConfig:
             raise ValueError(f"channels must be at least 1 complex map; got {self.channels}")
 
     @property
+    def least(self) -> tuple[int, int]:
+        """Arrays and numbers that a codec has at least: cheap to say before it is built."""
+        return 1, self.channels
+
+    @property
     def image_shape(self) -> tuple[int, int]:
         """Height and width of an image."""
         return self.image_size, self.image_size

@@ -37,6 +37,12 @@ class IndexedConfig:
             raise ValueError(f"a vector is a pair of reals, of which an order may use one; got {self.dims}")
 
     @property
+    def least(self) -> tuple[int, int]:
+        """Arrays and numbers that a codec has at least: cheap to say before it is built."""
+        arrays, numbers = self.net.least
+        return arrays, numbers + len(self.sizes) * max(self.sizes) * max(self.dims)
+
+    @property
     def image_shape(self) -> tuple[int, int]:
         """Height and width of an image."""
         return self.net.image_shape

@@ -58,6 +58,11 @@ class ResidualConfig:
             )
 
     @property
+    def least(self) -> tuple[int, int]:
+        """Arrays and numbers that a codec has at least: cheap to say before it is built."""
+        return 2 * self.blocks, self.size
+
+    @property
     def image_shape(self) -> tuple[int, int]:
         """Height and width of an image."""
         return self.height, self.width

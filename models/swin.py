@@ -21,6 +21,9 @@ from models.analogue import Analogue
 from models.layers import depth_to_space, space_to_depth
 from models.windows import TRUNCATED, SwinBlock, fitting_window
 
+BLOCK_ARRAYS, GATE_ARRAYS = 13, 8
+"""Of a Swin block and of a gate of the ModNet."""
+
 
 @dataclass(frozen=True)
 class SwinConfig:
@@ -70,6 +73,11 @@ class SwinConfig:
             )
         for stage in range(1, len(self.widths) + 1):
             fitting_window((self.height >> stage, self.width >> stage), self.window, 0)
+
+    @property
+    def least(self) -> tuple[int, int]:
+        """Arrays and numbers that a codec has at least: cheap to say before it is built."""
+        return 2 * (BLOCK_ARRAYS * sum(self.depths) + GATE_ARRAYS * self.mod_layers), sum(self.widths)
 
     @property
     def image_shape(self) -> tuple[int, int]:

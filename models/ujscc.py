@@ -44,6 +44,12 @@ class UJSCCConfig:
             raise ValueError(f"image_size must be a positive multiple of {PATCH}; got {self.image_size}")
 
     @property
+    def least(self) -> tuple[int, int]:
+        """Arrays and numbers that a codec has at least: cheap to say before it is built."""
+        codewords = len(self.sizes) * max(self.sizes) * max(self.dims)
+        return 2 * (self.encoder_blocks + self.decoder_blocks), codewords + self.width
+
+    @property
     def image_shape(self) -> tuple[int, int]:
         """Height and width of an image."""
         return self.image_size, self.image_size

@@ -2,8 +2,10 @@
 
 import errno
 import json
+import math
 from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -39,13 +41,31 @@ def read_metadata(path: Path) -> dict[str, object]:
         raise ValueError(f"{path} is not a semsim checkpoint: {error}") from None
     try:
         found = json.loads(text or "")
-    except json.JSONDecodeError:
+    except (json.JSONDecodeError, RecursionError):
         found = None
     if not isinstance(found, dict):
         raise ValueError(
             f"{path} is not a semsim checkpoint: its header does not say which system it belongs to"
         )
     return found
+
+
+class Contents(NamedTuple):
+    """What a checkpoint holds: arrays, and numbers of all of them."""
+
+    arrays: int
+    numbers: int
+
+
+def contents(path: Path) -> Contents:
+    """From the header alone, which must agree with the file's length. Errors: as `read_metadata`."""
+    _check_there(path)
+    try:
+        with safe_open(path, framework="np") as file:
+            shapes = [file.get_slice(name).get_shape() for name in file.keys()]  # noqa: SIM118 (not a mapping)
+    except (SafetensorError, OSError) as error:
+        raise ValueError(f"{path} is not a semsim checkpoint: {error}") from None
+    return Contents(len(shapes), sum(map(math.prod, shapes)))
 
 
 def load_weights(path: Path, module: nnx.Module) -> None:
@@ -58,7 +78,13 @@ def load_weights(path: Path, module: nnx.Module) -> None:
     try:
         with safe_open(path, framework="np") as file:
             stored = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
-    except (SafetensorError, OSError) as error:
+    except (
+        SafetensorError,
+        OSError,
+        TypeError,
+        KeyError,
+        AttributeError,
+    ) as error:  # the last three: types NumPy has not
         raise ValueError(f"{path} is not a semsim checkpoint: {error}") from None
     found = {
         name: array.astype(np.float32) if array.dtype == np.float16 else array

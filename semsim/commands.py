@@ -1,5 +1,7 @@
 """The commands: each is a thin shell around the plain function of the same meaning."""
 
+import shlex
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal
@@ -9,7 +11,7 @@ import tyro
 from phy import ResourceGrid
 from semsim import data as data_sets
 from semsim import demo as demo_job
-from semsim import error_rates, importers, plot
+from semsim import error_rates, importers, plot, training_folder
 from semsim import federated as federation
 from semsim import record as recorder
 from semsim.antennas import Antennas
@@ -37,8 +39,9 @@ from semsim.terminal import (
     show_comparison,
     show_table,
 )
-from semsim.train import Recipe
 from semsim.train_system import train_system
+from semsim.training_display import training_display
+from semsim.training_folder import Training
 
 Code = Annotated[Coding, tyro.conf.arg(name="")]
 """Options of the channel code without a prefix: --code, --k, ..."""
@@ -148,9 +151,10 @@ def demo(out: Path = Path("runs/demo"), images: int = 128, seed: int = 0) -> Non
 
 def train(
     system: Annotated[str, tyro.conf.Positional] = "ujscc",
-    data: str = "cifar10",
+    data: str | None = None,
     out: Path | None = None,
     resume: bool = False,
+    checkpoint: Path | None = None,
     orders: Words = (),
     size: str | None = None,
     method: str | None = None,
@@ -159,13 +163,15 @@ def train(
     seed: int | None = None,
     federated: federation.Options = federation.FederatedOptions(),  # noqa: B008 (frozen)
 ) -> None:
-    """Train a system by its recipe; the last 1,000 training images of CIFAR-10 are left out for validation.
+    """Train a system by its recipe; test images and the last 1,000 training images of CIFAR-10 are left out.
 
     Args:
         system: which system.
-        data: cifar10, or natural-train or a folder of images, which are cut into tiles.
+        data: cifar10 (default), its official files, or natural-train or a folder of images, which are cut into tiles.
         out: folder for log, state and weights. Default: runs/train-<system>.
-        resume: continue the run in that folder.
+        resume: continue the training in that folder, which knows its options; only steps may be raised, and the rest
+            then follows the schedule of the new length.
+        checkpoint: weights of the system to start from (fine-tuning), by the whole recipe.
         orders: train only these modulation orders (a specialist); default: all.
         size: of the system's codecs, such as cifar or hr-base; default: the one that ships.
         method: of frenca: frenca transfer distil plain iterative.
@@ -175,27 +181,38 @@ def train(
     """
     chosen = SYSTEMS[check_name("system", system, tuple(SYSTEMS))]
     changes = {"steps": steps, "batch": batch, "seed": seed}
-    recipe: Recipe = replace(
-        chosen.recipe, **{name: value for name, value in changes.items() if value is not None}
-    )
     folder = out or Path("runs") / f"train-{system}"
     if system == "fssc":
-        if resume or orders or method or steps or batch:
-            raise ValueError("fssc is trained by rounds: leave resume, orders, method, steps and batch out")
+        if resume or checkpoint or orders or method or steps or batch:
+            raise ValueError(
+                "fssc is trained by rounds, in one go: leave resume, checkpoint, orders, method, steps and batch out"
+            )
         rows = federation.train_fssc(
-            federated, data, folder, size=size, seed=seed or 0, report=lambda line: console.print(line)
-        )
+            federated, data or "cifar10", folder, size=size, seed=seed or 0, report=lambda line: console.print(line)
+        )  # fmt: skip
         show_table([row.shown() for row in rows])
         return
     if federated != federation.FederatedOptions():
         raise ValueError(f"{system} is not federated: leave the options of fssc out")
+    named = {"system": system, "data": data, "size": size, "method": method, "orders": orders}
+    if resume:
+        wanted = training_folder.resumed(folder, {**named, **changes})
+    else:
+        given = {name: value for name, value in changes.items() if value is not None}
+        recipe = replace(chosen.recipe, **given)
+        wanted = Training(system, data or "cifar10", recipe, size, method, orders)
     try:
-        weights = train_system(
-            chosen, data, recipe, folder, size=size, method=method, orders=orders, resume=resume,
-            report=lambda line: console.print(line),
-        )  # fmt: skip
+        with training_display() as display:
+            weights = train_system(
+                chosen, wanted.data, wanted.recipe, folder, size=wanted.size, method=wanted.method,
+                orders=wanted.orders, checkpoint=checkpoint, resume=resume, report=display.report,
+                progress=display.progress,
+            )  # fmt: skip
     except KeyboardInterrupt:
-        console.print(f"Stopped; continue with: semsim train {system} --out {folder} --resume")
+        begun = (folder / training_folder.FILE).exists()
+        way = f"semsim train {system} --out {shlex.quote(str(folder))} --resume"
+        said = f"stopped; continue with: {way}" if begun else "stopped before training had begun"
+        print(f"semsim: {said}", file=sys.stderr)
         raise SystemExit(130) from None
     console.print(f"Weights: {weights}")
 
@@ -208,7 +225,7 @@ def import_weights(
     data: str | None = None,
     esno_db: float = 10.0,
 ) -> None:
-    """Bring a PyTorch checkpoint of SwinJSCC, WITT or DeepJSCC over; needs the extra torch.
+    """Bring a PyTorch checkpoint of SwinJSCC, WITT or DeepJSCC over; PyTorch is not needed.
 
     Args:
         kind: swinjscc, witt (become stsc) or deepjscc.

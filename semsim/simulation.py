@@ -17,7 +17,7 @@ from channels import GENERATORS
 from models import Tiled
 from phy import ResourceGrid
 from semsim.backend import prepare
-from semsim.checkpoint import named_arrays
+from semsim.checkpoint import named_arrays, read_metadata
 from semsim.data import ImageSet, image_set
 from semsim.devices import Evaluator, Execution, Work
 from semsim.engine import Job, Progress, Sweep, execute, silent
@@ -169,6 +169,7 @@ def sweep(
     link, items = _points(
         chosen, grid or _grid(chosen, used), csi, demap, coding, modulation, channel, esno_db, propagation
     )
+    _check_trained(chosen, None if codec is not None else checkpoint, items)
     ledger = _ledger(chosen, used, link)
     items = _labelled(chosen, used, items)
     if coding.index_map == "labelled":
@@ -233,6 +234,7 @@ def reconstruct(
     chosen = SYSTEMS[check_name("system", system, tuple(SYSTEMS))]
     used = _codec(chosen, codec, checkpoint, images, whole, cbr)
     link, items = _points(chosen, _grid(chosen, used), csi, "nearest", coding, *wanted)
+    _check_trained(chosen, None if codec is not None else checkpoint, items)
     ((_, draw, point, plan),) = _labelled(chosen, used, items)
     graph, state = nnx.split(used)
     shown = ImageOrder(len(images), seed)
@@ -344,6 +346,22 @@ def _points(
                 point = Point(jnp.int32(order), fading, noise_var, pilot_filter=pilot_filter)
                 points.append(_Item(label, draw_id(identity, value), point, plan))
     return link, points
+
+
+def _check_trained(chosen: System, checkpoint: Path | None, items: Sequence[_Item]) -> None:
+    """Errors: ValueError where a codec of some orders is to carry others, or to choose among all."""
+    trained: Any = read_metadata(Path(checkpoint)).get("trained") if checkpoint is not None else None
+    if not trained or set(trained) >= set(chosen.modulations) - {"auto"}:
+        return
+    orders = {item.name["modulation"]: int(item.point.order) for item in items}
+    other = [
+        name for name, row in orders.items() if row < 0 or chosen.modulations[row] not in trained
+    ]  # fmt: skip
+    if other:
+        raise ValueError(
+            f"{checkpoint} was trained for {', '.join(trained)} alone, not for {', '.join(other)}: give modulation"
+            f" {' '.join(trained)}, or weights of a training of all orders"
+        )
 
 
 def _plan(chosen: System, modulation: str, coding: IndexCoding) -> IndexPlan | None:

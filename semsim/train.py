@@ -31,6 +31,13 @@ Loss = Callable[[Any, Array, Key[Array, ""]], tuple[Array, dict[str, Array]]]
 Upkeep = Callable[[Any, Array, Key[Array, ""]], dict[str, Array]]
 """Same arguments -> what to log; run between steps without a gradient, it may change parameters (dead codewords)."""
 
+Progress = Callable[[int, int], None]
+"""(step, steps) after every step that was handed to the device."""
+
+
+def unwatched(step: int, steps: int) -> None:
+    """A `Progress` that shows nothing."""
+
 
 class TrainState(NamedTuple):
     params: nnx.State
@@ -50,6 +57,7 @@ def fit(
     metadata: dict[str, object] | None = None,
     resume: bool = False,
     report: Callable[[dict[str, object]], None] = lambda line: None,
+    progress: Progress = unwatched,
 ) -> Path:
     """Trains `module` in place and returns the weights file `out/weights.safetensors`.
 
@@ -57,15 +65,14 @@ def fit(
     other value than the loss gives its statistics.
     `out` also gets `recipe.json`, `log.jsonl` (one line per `log_every` steps; each line goes to `report` too) and
     `state/` for `resume`, which continues the newest saved state with the same recipe to the same end as an uninterrupted
-    run. Ctrl-C saves the state after the last whole step and raises KeyboardInterrupt.
+    run. With more steps in the recipe it goes on along the schedule of the new length from the step that it is at: a
+    finished cosine rises again, and the end is not that of a run which had this length from the start.
+    Ctrl-C saves the state after the last whole step and raises KeyboardInterrupt.
     Errors: ValueError for images that are not enough or not uint8, if `out` cannot be written, holds a run and `resume` is
-    not set, or another recipe, other images or another codec; FloatingPointError, naming the step, for a loss or parameters
-    that are not finite: the last good state stays on disk.
+    not set, or none and it is, another recipe, other images or another codec; FloatingPointError, naming the step, for a
+    loss or parameters that are not finite: the last good state stays on disk.
     """
-    if images.dtype != np.uint8 or images.ndim != 4:
-        raise ValueError(f"training images are uint8 [n, h, w, 3]; got {images.dtype} {list(images.shape)}")
-    if len(images) < recipe.batch:
-        raise ValueError(f"a batch of {recipe.batch} needs at least as many images; got {len(images)}")
+    check_images(images, recipe)
     _check_recipe(out, recipe, images, metadata or {}, resume)
     optimiser = recipe.optimiser()
     graph, params, rest = nnx.split(module, trainable, ...)
@@ -81,6 +88,7 @@ def fit(
     pool = jnp.asarray(images)
     first, started = step, time.monotonic()
 
+    progress(step, recipe.steps)
     one_step = gradient_step(graph, optimiser, loss, trainable, recipe.flip)
 
     # The pool is an argument, not a constant of the program. The state is not donated: Ctrl-C may come between the call
@@ -133,6 +141,7 @@ def fit(
                 key = jax.random.fold_in(jax.random.fold_in(root, step), 1)
                 state, upkeep_log = keep_up(state, pool, chosen, key)
             done = (step, state)
+            progress(step, recipe.steps)
             if step % recipe.log_every == 0 or step == recipe.steps:
                 check_losses()
                 line = _log_line(step, {**log, **upkeep_log}, (step - first) * recipe.batch, started)
@@ -149,6 +158,14 @@ def fit(
     finally:
         saved.close()
     return out / "weights.safetensors"
+
+
+def check_images(images: np.ndarray, recipe: Recipe) -> None:
+    """Errors: ValueError for images that are not uint8 [n, h, w, 3], and for less than a batch of them."""
+    if images.dtype != np.uint8 or images.ndim != 4:
+        raise ValueError(f"training images are uint8 [n, h, w, 3]; got {images.dtype} {list(images.shape)}")
+    if len(images) < recipe.batch:
+        raise ValueError(f"a batch of {recipe.batch} needs at least as many images; got {len(images)}")
 
 
 def gradient_step(
@@ -200,6 +217,8 @@ def _check_recipe(
     crc = zlib.crc32(np.ascontiguousarray(images).tobytes())
     mine = {**asdict(recipe), "images": f"{len(images)}, crc32 {crc:08x}", "codec": metadata}
     mine = json.loads(json.dumps(mine))  # tuples become lists, as in what is read back
+    if resume and not path.exists():
+        raise ValueError(f"there is no training in {out} to resume: leave resume out to begin one")
     try:
         out.mkdir(parents=True, exist_ok=True)
         if not path.exists():
@@ -214,15 +233,19 @@ def _check_recipe(
         raise ValueError(
             f"{out} already holds a training run: add --resume to continue it, or choose another folder"
         )
+    longer = recipe.steps > theirs.get("steps", recipe.steps)
     changed = [
         f"{name} {theirs[name]} -> {mine[name]}"
         for name in mine
-        if name in theirs and theirs[name] != mine[name]
+        if name in theirs and theirs[name] != mine[name] and not (longer and name == "steps")
     ]
     if changed:
         raise ValueError(
-            f"{out} was trained with another recipe ({', '.join(changed)}): resume with the same one"
+            f"{out} was trained with another recipe ({', '.join(changed)}): resume with the same one; steps alone may be "
+            "raised"
         )
+    if longer:
+        write_text(path, json.dumps({**mine, "raised_from": theirs["steps"]}, indent=1) + "\n")
 
 
 def _cut_log(path: Path, step: int) -> None:

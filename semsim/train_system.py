@@ -1,13 +1,16 @@
 """Training of a system by name: its stages one after the other, each resumable in a folder of its own."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from semsim import data as data_sets
+from semsim import training_folder
 from semsim.checkpoint import load_weights, read_metadata, save_weights
 from semsim.systems import System
-from semsim.train import Recipe, fit
+from semsim.systems.base import Stage
+from semsim.train import Progress, Recipe, check_images, fit, unwatched
+from semsim.training_folder import Training
 
 
 def train_system(
@@ -19,27 +22,51 @@ def train_system(
     size: str | None = None,
     method: str | None = None,
     orders: tuple[str, ...] = (),
+    checkpoint: Path | None = None,
     resume: bool = False,
     report: Callable[[dict[str, object]], None] = lambda line: None,
+    progress: Progress = unwatched,
 ) -> Path:
     """Trains one of the system's sizes and returns the weights file `out/weights.safetensors`.
 
     data: cifar10, or a folder of images, which are cut into tiles. A system with one stage trains in `out` itself, others
     in folders below it; a stage that is finished is not repeated by `resume`.
-    Errors: ValueError for unknown names and as `semsim.train.fit`.
+    checkpoint: weights of this system to start from instead of fresh ones; the weights file says which. resume: goes on
+    with the training in `out`, which must be this one; its recipe may have more steps, as long as no later stage has begun.
+    Errors: ValueError for unknown names, a checkpoint with a size, and as `semsim.train.fit`.
     """
-    codec = system.fresh(size, recipe.seed)
+    training = Training(system.name, data, recipe, size, method, orders)
     stages, upkeep = system.stages(method, orders), system.upkeep(orders)
+    if resume:
+        if checkpoint is not None:
+            raise ValueError(f"{out} holds the weights that its training started from: leave checkpoint out")
+        training_folder.resumed(out, {**vars(training), **vars(recipe)})
+        _check_length(out, recipe, stages)
+        begun = out / training_folder.START
+        source = begun if begun.exists() else None
+    else:
+        training_folder.check_free(out)
+        source = checkpoint
+    if source is not None and size is not None:
+        raise ValueError(f"the size is that of {source}: leave size {size} out")
+    codec = system.load(source) if source is not None else system.fresh(size, recipe.seed)
     images = data_sets.training_images(data, codec.config.image_shape[0])
-    filled = system.start(codec) if system.start is not None else ()
-    if filled:
+    check_images(images, recipe)
+    if source is None and system.start is not None and (filled := system.start(codec)):
         report({"filled with what another system learned": len(filled)})
+    started = (
+        training_folder.lengthened(out, training)
+        if resume
+        else training_folder.begin(out, training, checkpoint)
+    )
     metadata = {**system.metadata(codec), "trained": list(orders)}
+    if started is not None:
+        metadata["started_from"] = started
     if len(stages) == 1:
         only = stages[0]
         return fit(
             codec, images, recipe, only.loss, out, upkeep=upkeep, trainable=only.trainable, metadata=metadata,
-            resume=resume, report=report,
+            resume=resume and _begun(out), report=report, progress=progress,
         )  # fmt: skip
     used = method or system.methods[0][0]
     changed: tuple[str, ...] = ()
@@ -48,7 +75,7 @@ def train_system(
             changed = stage.prepare(codec)
             report({"stage": stage.name, "changed before": len(changed)})
         part = replace(recipe, steps=max(1, round(stage.share * recipe.steps)), seed=recipe.seed + number - 1)
-        folder = out / f"{number}-{stage.name}"
+        folder = _folder(out, number, stage)
         weights = folder / "weights.safetensors"
         known = {**metadata, "stage": stage.name, "changed": list(changed)}
         if resume and _finished(weights, part.steps):
@@ -56,11 +83,30 @@ def train_system(
             continue
         fit(
             codec, images, part, stage.loss, folder, upkeep=upkeep, trainable=stage.trainable, metadata=known,
-            resume=resume, report=lambda line, stage=stage: report({"stage": stage.name, **line}),
+            resume=resume and _begun(folder), report=lambda line, stage=stage: report({"stage": stage.name, **line}),
+            progress=progress,
         )  # fmt: skip
     save_weights(out / "weights.safetensors", codec, {**metadata, "method": used, "step": recipe.steps})
     return out / "weights.safetensors"
 
 
+def _folder(out: Path, number: int, stage: Stage) -> Path:
+    return out / f"{number}-{stage.name}"
+
+
+def _begun(folder: Path) -> bool:
+    return (folder / "recipe.json").exists()
+
+
 def _finished(weights: Path, steps: int) -> bool:
     return weights.exists() and read_metadata(weights).get("step") == steps
+
+
+def _check_length(out: Path, recipe: Recipe, stages: Sequence[Stage]) -> None:
+    """Errors: ValueError for a longer training of which a later stage, built on the shorter one before it, has begun."""
+    later = [_folder(out, number, stage) for number, stage in enumerate(stages[1:], start=2)]
+    if training_folder.read(out).recipe.steps < recipe.steps and any(map(_begun, later)):
+        raise ValueError(
+            f"the training in {out} is beyond its first stage: its steps cannot be raised any more; train on from its "
+            "weights with checkpoint, in another folder"
+        )

@@ -1,6 +1,9 @@
 """Recorded responses against a direct sum over taps; replay by its statistics; files that cannot be a channel."""
 
+import io
 import json
+import tracemalloc
+import zipfile
 
 import jax
 import jax.numpy as jnp
@@ -8,7 +11,7 @@ import numpy as np
 import pytest
 
 from channels.recorded import replay
-from channels.recording import Recording, load_recording, save_recording
+from channels.recording import LARGEST, MEMBERS, Recording, load_recording, save_recording
 
 N, T, F, TAPS = 12, 4, 16, 5
 STEP = 40e-6
@@ -236,6 +239,61 @@ def test_files_that_cannot_be_a_channel_are_refused_in_one_line(change, message,
     assert "bad.npz" in str(error.value) and "\n" not in str(error.value)
 
 
+def peak_bytes(action):
+    """What `action` has in memory at most, beyond what was there."""
+    tracemalloc.start()
+    try:
+        action()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+def test_members_that_nobody_needs_are_not_read(tmp_path):
+    path = tmp_path / "a.npz"
+    np.savez_compressed(path, **GOOD, filler=np.zeros(2**26, np.uint8))
+    assert peak_bytes(lambda: load_recording(path)) < 2**21 < 2**26
+    np.testing.assert_array_equal(load_recording(path).gains, GOOD["gains"].astype(np.complex64))
+
+
+@pytest.mark.parametrize("name", ["gains", "delays", "time_step", "metadata"])
+def test_arrays_have_a_largest_size(tmp_path, monkeypatch, name):
+    assert MEMBERS["gains"] == MEMBERS["delays"] == LARGEST == 2**30
+    monkeypatch.setitem(MEMBERS, "gains", 2**20)
+    monkeypatch.setitem(MEMBERS, "delays", 2**20)
+    path = tmp_path / "a.npz"
+    np.savez_compressed(path, **{**GOOD, name: np.zeros(2**23, np.complex64)})
+
+    def load():
+        with pytest.raises(
+            ValueError, match=rf"a.npz cannot be read .*: {name} has 67,108,\d+ bytes, of [\d,]+ at most"
+        ):
+            load_recording(path)
+
+    assert peak_bytes(load) < 2**21
+
+
+@pytest.mark.parametrize(("shape", "dtype"), [((2**40, 1, 1), "<c8"), ((3, 1, 1), "<c8"), ((5, 1, 1), "<c8")])
+def test_a_header_that_says_another_size_is_refused(tmp_path, shape, dtype):
+    """Four numbers are there; memory would be taken for what is said."""
+    member = io.BytesIO()
+    np.lib.format.write_array_header_1_0(member, {"shape": shape, "fortran_order": False, "descr": dtype})
+    with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive:
+        archive.writestr("gains.npy", member.getvalue() + bytes(32))
+
+    def load():
+        with pytest.raises(ValueError, match=r"gains declares shape \(\d+, 1, 1\), which its bytes are not"):
+            load_recording(tmp_path / "a.npz")
+
+    assert peak_bytes(load) < 2**21
+
+
+def test_metadata_nested_too_deep_are_refused(tmp_path):
+    np.savez(tmp_path / "a.npz", **{**GOOD, "metadata": "[" * 200_000})
+    with pytest.raises(ValueError, match=r"a.npz: .*(recursion|Expecting|of 1,048,576)"):
+        load_recording(tmp_path / "a.npz")
+
+
 def test_what_is_no_file_of_arrays_is_refused(tmp_path):
     (tmp_path / "text.npz").write_text("gains")
     (tmp_path / "torn.npz").write_bytes(save_recording(tmp_path / "a.npz", recording()).read_bytes()[:500])
@@ -243,7 +301,9 @@ def test_what_is_no_file_of_arrays_is_refused(tmp_path):
         with pytest.raises(ValueError, match=f"{name} cannot be read as an .npz of plain arrays"):
             load_recording(tmp_path / name)
     np.save(tmp_path / "one.npy", np.zeros(3))
-    with pytest.raises(ValueError, match="one.npy has no array gains and no delays"):
+    with pytest.raises(
+        ValueError, match="one.npy cannot be read as an .npz of plain arrays: File is not a zip"
+    ):
         load_recording(tmp_path / "one.npy")
     with pytest.raises(ValueError, match="there is no recording .*none.npz: `semsim record` makes one"):
         load_recording(tmp_path / "none.npz")

@@ -125,7 +125,7 @@ def test_dependencies_follow_the_layers(package: str) -> None:
 
 ALREADY_THERE = {"IPython"}
 """Imported only where it runs the show: a notebook has it, and nothing is to be installed for its sake."""
-EXTRAS = {"sionna", "torch"}
+EXTRAS = {"sionna"}
 """Imported only where a user asks for it, with an error that names the extra."""
 
 

@@ -67,18 +67,111 @@ def mean(weights, of):
     return {name: sum(w * alone(k)[name] for w, k in zip(weights, of, strict=True)) for name in alone(0)}
 
 
-def test_one_client_is_a_plain_training():
-    graph, params, rest = nnx.split(Tiny(), nnx.Param, ...)
-    optimiser = optax.adamw(0.05, b2=0.99, weight_decay=1e-4)
-    step = jax.jit(
-        gradient_step(graph, optimiser, lambda m, x, key: loss(m, x, key, jnp.float32(0.1)), nnx.Param, True)
+@jax.jit
+def step(state, images, key, rate):
+    """One step of AdamW on a client's loss."""
+    graph, *_ = nnx.split(Tiny(), nnx.Param, ...)
+    optimiser = optax.adamw(rate, b2=0.99, weight_decay=1e-4)
+    one = gradient_step(
+        graph, optimiser, lambda m, x, key: loss(m, x, key, jnp.float32(0.1)), nnx.Param, True
     )
-    state = TrainState(params, rest, optimiser.init(params))
-    for number in range(2):
-        chosen = batch_indices(8, Recipe(steps=1, batch=4, seed=0), number)
-        key = jax.random.fold_in(jax.random.key(0), number)
-        state, _ = step(state, jnp.asarray(CLIENTS[0].images[chosen]), key)
-    near(alone(0), arrays(nnx.merge(graph, state.params, state.rest)))
+    return one(state, images, key)[0]
+
+
+def passed_over(client, start, rate, number):
+    """Arrays of a module after a client's pass in round `number`, from 0: fresh optimiser, its next images and keys."""
+    module = Tiny()
+    flat = nnx.to_flat_state(nnx.state(module))
+    nnx.update(
+        module,
+        nnx.from_flat_state(
+            [
+                (path, leaf.replace(jnp.asarray(start[".".join(map(str, path))], jnp.float32)))
+                for path, leaf in flat
+            ]
+        ),
+    )
+    graph, params, rest = nnx.split(module, nnx.Param, ...)
+    state = TrainState(params, rest, optax.adamw(rate).init(params))
+    steps = len(client.images) // 4
+    for at in range(number * steps, (number + 1) * steps):
+        chosen = batch_indices(len(client.images), Recipe(steps=1, batch=4, seed=client.seed), at)
+        key = jax.random.fold_in(jax.random.key(client.seed), at)
+        state = step(state, jnp.asarray(client.images[chosen]), key, jnp.float32(rate))
+    return arrays(nnx.merge(graph, state.params, state.rest))
+
+
+def test_one_client_is_a_plain_training():
+    near(alone(0), passed_over(CLIENTS[0], arrays(Tiny()), 0.05, 0))
+
+
+@pytest.mark.parametrize("heavy_every", [1, 3])
+def test_rounds_by_hand(heavy_every):
+    """Means of four rounds in NumPy: the rate falls as a cosine, images and keys go on, what stays is nobody's business.
+
+    The common model is scored in every round; its heavy part waits for the third and the last one.
+    """
+    plan = replace(PLAN, rounds=4, heavy_every=heavy_every, light=("light",))
+    scores = []
+    _, ours = trained(CLIENTS, plan, evaluate=lambda module: scores.append(arrays(module)) or {})
+    common = arrays(Tiny())
+    own = [common] * 4
+    for number in range(4):
+        rate = 0.05 * 0.5 * (1 + np.cos(np.pi * number / 4))
+        own = [passed_over(client, start, rate, number) for client, start in zip(CLIENTS, own, strict=True)]
+        whole = (number + 1) % heavy_every == 0 or number == 3
+        going = [name for name in common if whole or name.startswith("light")]
+        mean = {
+            name: sum(share * one[name] for share, one in zip(SHARES, own, strict=True)) for name in going
+        }
+        common = common | mean
+        own = [one | mean for one in own]
+        near(scores[number], common, 3e-6)
+    near(ours, common, 3e-6)
+
+
+@pytest.mark.parametrize("bits", [2, 8, 16])
+@pytest.mark.parametrize("heavy_every", [1, 2])
+def test_what_does_not_arrive_moves_nothing(bits, heavy_every):
+    """Neither in rounds nor at the end, to the last bit, whatever clients made of their own parts meanwhile."""
+    plan = replace(PLAN, rounds=4, heavy_every=heavy_every, light=("light",), bits=bits)
+    scores = []
+    found, ours = trained(
+        CLIENTS, plan, evaluate=lambda module: scores.append(arrays(module)) or {},
+        deliver=lambda key, numbers, bits: [jnp.zeros_like(one) for one in numbers],
+    )  # fmt: skip
+    for model in (*scores, ours):
+        near(model, arrays(Tiny()), 0)
+    assert len(scores) == 4 and min(found.history[0].losses) > 0
+
+
+def test_only_what_arrives_moves():
+    """One client's first array arrives: the common model is that array moved by the client's share, and nothing else."""
+    start, plan = arrays(Tiny()), replace(PLAN, bits=16)
+
+    def deliver(key, numbers, bits):
+        return [one.at[1:].set(0) if place == 0 else jnp.zeros_like(one) for place, one in enumerate(numbers)]
+
+    _, ours = trained(CLIENTS, plan, deliver=deliver)
+    moved = [name for name in start if np.any(ours[name] != start[name])]
+    assert len(moved) == 1
+    (name,) = moved
+    change = alone(0)[name] - start[name]
+    np.testing.assert_allclose(
+        ours[name] - start[name], SHARES[0] * change, atol=np.abs(change).max() / 2**15 + 1e-7
+    )
+
+
+def test_draws_of_the_uplink_are_new_in_every_round():
+    keys = []
+
+    def spy(key, numbers, bits):
+        keys.append(tuple(np.asarray(jax.random.key_data(key)).tolist()))
+        return numbers
+
+    trained(CLIENTS, replace(PLAN, rounds=3, bits=8), deliver=spy)
+    trained(CLIENTS, replace(PLAN, rounds=3, bits=8), deliver=spy, seed=1)
+    assert len(set(keys)) == len(keys) == 6
 
 
 def test_fedavg_is_the_mean_weighted_by_images():

@@ -6,12 +6,13 @@ from dataclasses import replace
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from flax import nnx
 
 from semsim.checkpoint import named_arrays, read_metadata
 from semsim.recipe import Recipe, batch_indices
-from semsim.train import fit
+from semsim.train import TrainState, fit, gradient_step
 
 IMAGES = np.random.default_rng(1).integers(0, 256, (11, 4, 4, 3), np.uint8)
 RECIPE = Recipe(
@@ -129,12 +130,92 @@ def test_a_finished_folder_is_not_overwritten_and_another_recipe_not_resumed(tmp
     ):
         train(tmp_path, recipe)
     with pytest.raises(
-        ValueError, match=r"another recipe \(steps 1 -> 2, learning_rate 0.05 -> 0.1\): resume with the same"
+        ValueError,
+        match=r"another recipe \(learning_rate 0.05 -> 0.1\): resume with the same one; steps alone",
     ):
         train(tmp_path, replace(recipe, steps=2, learning_rate=0.1), resume=True)
     with pytest.raises(ValueError, match=r"another recipe \(images 11, crc32 .* -> 10, crc32"):
         train(tmp_path, recipe, IMAGES[1:], resume=True)
     same(train(tmp_path, recipe, resume=True), before)
+
+
+def test_more_steps_go_on_along_the_schedule_of_the_new_length(tmp_path):
+    """Ten steps, then twelve of whose cosine the last two are walked: by hand from the state at ten."""
+    short = replace(RECIPE, steps=10, checkpoint_every=100)
+    train(tmp_path / "run", short)
+    with pytest.raises(
+        ValueError, match=r"another recipe \(steps 10 -> 9\): resume with the same one; steps"
+    ):
+        train(tmp_path / "run", replace(short, steps=9), resume=True)
+    long = replace(short, steps=12)
+    found = train(tmp_path / "run", long, resume=True)
+    assert [line["step"] for line in log(tmp_path / "run")] == [3, 6, 9, 10, 12]
+    assert read_metadata(tmp_path / "run" / "weights.safetensors")["step"] == 12
+    written = json.loads((tmp_path / "run" / "recipe.json").read_text())
+    assert (written["steps"], written["raised_from"]) == (12, 10)
+
+    graph, params, rest = nnx.split(Tiny(), nnx.Param, ...)
+    states = {}
+    for recipe, steps in ((short, range(10)), (long, range(10, 12))):
+        optimiser = recipe.optimiser()
+        state = states.get("last", TrainState(params, rest, optimiser.init(params)))
+        advance = jax.jit(gradient_step(graph, optimiser, loss, nnx.Param, True))
+        for step in steps:
+            chosen = batch_indices(11, recipe, step)
+            state, _ = advance(
+                state, jnp.asarray(IMAGES[chosen]), jax.random.fold_in(jax.random.key(0), step)
+            )
+            if (step + 1) % 2 == 0 and step + 1 < 0.8 * recipe.steps:
+                live = nnx.merge(graph, state.params, state.rest, copy=True)
+                key = jax.random.fold_in(jax.random.fold_in(jax.random.key(0), step + 1), 1)
+                upkeep(live, jnp.asarray(IMAGES[chosen]) / 255.0, key)
+                state = state._replace(params=nnx.split(live, nnx.Param, ...)[1])
+        states["last"] = state
+    expected = named_arrays(nnx.merge(graph, state.params, state.rest))
+    for name, array in found.items():
+        np.testing.assert_allclose(array, expected[name], rtol=2e-5, atol=1e-6, err_msg=name)
+
+
+def test_resuming_what_never_began_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="there is no training in .*none to resume: leave resume out"):
+        train(tmp_path / "none", resume=True)
+    assert not (tmp_path / "none").exists()
+
+
+def test_images_are_mirrored_left_to_right_and_half_of_them():
+    """A batch of one picture, whose columns tell which way round it is; rows stay where they are."""
+    picture = np.zeros((1, 2, 3, 3), np.uint8)
+    picture[0, 0, :, 0], picture[0, 1, :, 1] = (10, 20, 30), (255, 0, 51)
+    batch = np.repeat(picture, 4000, axis=0)
+    seen = {}
+
+    def spy(module, images, key):
+        seen["images"] = images
+        return jnp.sum(module.bias[...] ** 2), {}
+
+    module = nnx.Linear(1, 1, rngs=nnx.Rngs(0))
+    graph, params, rest = nnx.split(module, nnx.Param, ...)
+    optimiser = optax.sgd(0.1)
+    for flip in (True, False):
+        advance = gradient_step(graph, optimiser, spy, nnx.Param, flip)
+        with jax.disable_jit():
+            advance(TrainState(params, rest, optimiser.init(params)), jnp.asarray(batch), jax.random.key(3))
+        found = np.asarray(seen["images"])
+        same, turned = (
+            np.all(np.abs(found - p / 255) < 1e-6, axis=(1, 2, 3)) for p in (picture, picture[:, :, ::-1])
+        )
+        assert np.all(same ^ turned)
+        assert abs(turned.mean() - 0.5) < 4 * 0.5 / np.sqrt(4000) if flip else not turned.any()
+
+
+def test_progress_counts_from_where_it_goes_on(tmp_path):
+    seen: list[tuple[int, int]] = []
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path, report=stop_at(6, KeyboardInterrupt()), progress=lambda *at: seen.append(at))
+    assert seen == [(step, 12) for step in range(7)]
+    seen.clear()
+    train(tmp_path, resume=True, progress=lambda *at: seen.append(at))
+    assert seen == [(step, 12) for step in range(6, 13)]
 
 
 def test_impossible_requests_write_nothing(tmp_path):

@@ -1,7 +1,7 @@
 """Codecs of others: their PyTorch checkpoints as codecs of this project. Import from here.
 
-Written from the names and shapes of their state dicts; no code and no weights of theirs are here, and PyTorch is needed
-only to read their files (extra `torch`).
+Written from the names and shapes of their state dicts; no code and no weights of theirs are here, and their files are read
+without PyTorch.
 """
 
 from collections.abc import Mapping

@@ -1,6 +1,6 @@
 """What every system gives the engine, in one record."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -14,7 +14,7 @@ from jaxtyping import Array
 
 from channels import Fading
 from phy import PilotFilter, ResourceGrid
-from semsim.checkpoint import load_weights, read_metadata
+from semsim.checkpoint import Contents, contents, load_weights, read_metadata
 from semsim.link import Link
 from semsim.names import check_name
 from semsim.payload import Ledger
@@ -135,22 +135,56 @@ class System:
         return self.build(config, seed)
 
 
+MOST_ARRAYS = 10_000
+"""Of a codec; the largest that ships or is published has some hundreds."""
+ALWAYS = 2**16
+"""Whole numbers of a config up to here are taken whatever the file holds: sides of images have no weights."""
+
+
 def load_codec(
     path: Path, name: str, config_type: Callable[..., Any], build: Callable[[Any], Codec]
 ) -> Codec:
-    """The codec of a checkpoint of the system `name`. Errors: ValueError that names what differs."""
+    """The codec of a checkpoint of the system `name`.
+
+    Its config is compared with what the file holds before anything is built from it, so that a few bytes cannot ask for
+    hours or terabytes. Errors: ValueError that names what differs.
+    """
     metadata = read_metadata(path)
     if metadata.get("system") != name:
         raise ValueError(f"{path} is a checkpoint of {metadata.get('system')!r}, not of {name}")
-    stored: Any = metadata["config"]
+    stored: Any = metadata.get("config")
+    held = contents(path)
     try:
-        codec = nnx.eval_shape(
-            lambda: build(config_type(**_tuples(stored)))
-        )  # drawing weights would take longer than the rest
-    except TypeError as error:
+        largest = max(_numbers(stored), default=0)
+        if held.arrays > MOST_ARRAYS or largest > max(held.numbers, ALWAYS):
+            raise ValueError(f"its config has a {largest:,}, and it has {_shown(held)}")
+        config = config_type(**_tuples(stored))
+        least = Contents(*config.least)
+        if least.arrays > held.arrays or least.numbers > held.numbers:
+            raise ValueError(f"its config is of {_shown(least)} at least, and it has {_shown(held)}")
+        codec = nnx.eval_shape(lambda: build(config))  # drawing weights would take longer than the rest
+    except (TypeError, KeyError, AttributeError, IndexError, ArithmeticError, RecursionError) as error:
         raise ValueError(f"{path} was written for another version of {name}: {error}") from None
+    except ValueError as error:
+        raise ValueError(f"{path} is no checkpoint of {name}: {error}") from None
     load_weights(path, codec)
     return codec
+
+
+def _shown(held: Contents) -> str:
+    return f"{held.numbers:,} numbers in {held.arrays:,} arrays"
+
+
+def _numbers(stored: Any) -> Iterator[float]:
+    """Sizes of all numbers, and lengths of all lists."""
+    if isinstance(stored, dict):
+        stored = list(stored.values())
+    if isinstance(stored, list):
+        yield len(stored)
+        for each in stored:
+            yield from _numbers(each)
+    elif isinstance(stored, int | float):
+        yield abs(stored)
 
 
 def _tuples(stored: Any) -> Any:

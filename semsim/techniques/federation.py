@@ -1,6 +1,10 @@
 """Federated training of any module: clients train on what they alone have, a server averages what they learned.
 
-    every round: global weights -> clients, `local_epochs` passes each (vmapped, over all devices) -> weighted mean -> global
+    every round: global weights -> clients, `local_epochs` passes each (vmapped, over all devices) -> changes -> weighted
+    mean -> global
+
+The common model moves by what has arrived at the server and by nothing else; every client knows it, and counts its changes
+from it.
 
 FedAvg: McMahan et al., AISTATS 2017, arXiv 1602.05629. FedLol: Nguyen et al., arXiv 2310.13236, weights by loss and parts
 that are exchanged less often. Clients start every round with a fresh optimiser, as only parameters travel. `aggregate`
@@ -46,8 +50,8 @@ class Federation:
 
     aggregate: "fedavg" weighs clients by their images, "fedlol" by (total loss - own loss) / ((K - 1) total loss), "none"
     leaves them alone. heavy_every: parameters outside the parts `light` (dotted names) are exchanged every so many rounds
-    and in the last one, the light ones always. bits: of an uploaded number, the change of each array as whole numbers times
-    its largest; 32 sends floats as they are.
+    and in the last one, the light ones always; between exchanges a client goes on with its own. bits: of an uploaded
+    number, the change of each array as whole numbers times its largest; 32 sends floats as they are.
     Errors: ValueError for numbers that make no federation.
     """
 
@@ -93,7 +97,7 @@ class Round(NamedTuple):
 
 @dataclass(frozen=True)
 class Federated:
-    """What came of it. states: parameters and statistics of every client, stacked; all alike after an exchange."""
+    """What came of it. states: parameters and statistics of every client, stacked; all alike after a whole exchange."""
 
     history: list[Round] = field(default_factory=list)
     states: Any = None
@@ -118,7 +122,7 @@ def federate(
 ) -> Federated:
     """Trains `module` in place; under "none" it gets the weights of the first client, and `states` has all of them.
 
-    evaluate: scores of the global module after every `evaluate_every` rounds; under "none" the mean over the clients'.
+    evaluate: scores of the common model after every `evaluate_every` rounds; under "none" the mean over the clients'.
     deliver: a link for the quantised changes, which then arrive with its errors.
     Errors: ValueError for no client and for clients with less than a batch of images; FloatingPointError when no client is
     left whose numbers are finite.
@@ -132,9 +136,11 @@ def federate(
     settings = jax.tree.map(lambda *leaves: jnp.stack(leaves), *(client.setting for client in clients))
     roots = jnp.stack([jax.random.key(client.seed) for client in clients])
     shares = np.asarray([len(client.images) for client in clients], float)
-    work = _local_work(graph, loss, plan)
+    work = _local_work(graph, loss, plan.weight_decay, plan.flip)
+    alone = plan.aggregate == "none"
     server = jax.devices()[0]
-    state = _stack((params, rest), count)
+    common = (params, rest)
+    state = _stack(common, count)
     history: list[Round] = []
     passes = 0
     for number in range(plan.rounds):
@@ -157,22 +163,26 @@ def federate(
             )
         whole = number == plan.rounds - 1 or (number + 1) % plan.heavy_every == 0
         weights = _weights(plan.aggregate, shares, losses, fine)
-        if plan.aggregate == "none":
+        if alone:
             state, up, down, sent = _keep(before, after, jnp.asarray(fine)), 0, 0, 0
         else:
             key = jax.random.fold_in(jax.random.key(seed), number)
-            state = _exchange(plan, deliver, whole, key, before, after, jnp.asarray(weights, jnp.float32))
+            kept = _keep(before, after, jnp.asarray(fine))
+            common, state = _exchange(
+                plan, deliver, whole, key, common, kept, jnp.asarray(weights, jnp.float32)
+            )
             up, down, sent = _traffic(plan, whole, params, rest, int(fine.sum()), count)
         scores: dict[str, float] = {}
         if evaluate and ((number + 1) % evaluate_every == 0 or number == plan.rounds - 1):
-            scores = _scores(graph, state, evaluate, count if plan.aggregate == "none" else 1)
+            scored = [_of_client(state, which) for which in range(count)] if alone else [common]
+            scores = _scores(graph, scored, evaluate)
         done = Round(
             number + 1, passes, tuple(losses.tolist()), tuple(weights.tolist()),
             tuple(np.flatnonzero(~fine).tolist()), up, down, sent, scores,
         )  # fmt: skip
         history.append(done)
         report(done)
-    nnx.update(module, nnx.merge_state(*jax.tree.map(lambda leaf: leaf[0], state)))
+    nnx.update(module, nnx.merge_state(*(_of_client(state, 0) if alone else common)))
     return Federated(history, state)
 
 
@@ -205,6 +215,10 @@ def _stack(tree: Any, count: int) -> Any:
     return jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (count, *leaf.shape)), tree)
 
 
+def _of_client(state: Any, which: int) -> Any:
+    return jax.tree.map(lambda leaf: leaf[which], state)
+
+
 def _batches(
     clients: Sequence[Client], offsets: np.ndarray, plan: Federation, number: int
 ) -> tuple[Int[np.ndarray, "k s b"], np.ndarray]:
@@ -219,13 +233,14 @@ def _batches(
     return chosen, np.arange(max(steps))[None] < np.asarray(steps)[:, None]
 
 
-def _local_work(graph: Any, loss: ClientLoss, plan: Federation) -> Callable[..., Any]:
-    """One round of all clients: the programs of one, mapped."""
+@functools.lru_cache(maxsize=2)
+def _local_work(graph: Any, loss: ClientLoss, weight_decay: float, flip: bool) -> Callable[..., Any]:
+    """One round of all clients: the program of one, mapped. Kept, so that a comparator does not compile it again."""
 
     def one(state, pool, chosen, active, setting, root, first, rate):
-        optimiser = optax.adamw(rate, b2=0.99, weight_decay=plan.weight_decay)
+        optimiser = optax.adamw(rate, b2=0.99, weight_decay=weight_decay)
         advance = gradient_step(
-            graph, optimiser, lambda live, images, key: loss(live, images, key, setting), nnx.Param, plan.flip
+            graph, optimiser, lambda live, images, key: loss(live, images, key, setting), nnx.Param, flip
         )
 
         def step(carry, at):
@@ -289,39 +304,32 @@ def _exchange(
     deliver: Deliver | None,
     whole: bool,
     key: Array,
-    before: Any,
-    after: Any,
+    common: Any,
+    own: Any,
     weights: Array,
-) -> Any:
-    """What every client has after an exchange: the global value plus the mean change, of what travels this time.
+) -> tuple[Any, Any]:
+    """The common model plus the mean of the changes that arrived, and what every client has then.
 
-    The parts that stay keep what each client made of them.
+    own: of every client; what does not travel this time stays with it, and the common model's stays as it was.
     """
     fine = weights > 0
-    kept = _keep(before, after, fine)
-    change = jax.tree.map(
-        lambda new, old: jnp.where(_along(fine, new), new - _reference(old, weights), 0.0), kept, before
-    )
+
+    def travels(path: tuple[Any, ...]) -> bool:
+        return whole or _is_light(path, plan.light)
+
+    change = jax.tree.map(lambda new, old: jnp.where(_along(fine, new), new - old[None], 0.0), own, common)
     if plan.bits < 32:
-        change = _quantised(
-            change, plan.bits, key, deliver, lambda path: whole or _is_light(path, plan.light)
-        )
-    mean = jax.tree.map(
-        lambda old, moved: jnp.broadcast_to(
-            _reference(old, weights) + jnp.sum(_along(weights, moved) * moved, axis=0, keepdims=True), old.shape
+        change = _quantised(change, plan.bits, key, deliver, travels)
+    common = jax.tree_util.tree_map_with_path(
+        lambda path, old, moved: (
+            old + jnp.sum(_along(weights, moved) * moved, axis=0) if travels(path) else old
         ),
-        before, change,
+        common, change,
     )  # fmt: skip
-    if whole:
-        return mean
-    return jax.tree_util.tree_map_with_path(
-        lambda path, all_alike, own: all_alike if _is_light(path, plan.light) else own, mean, kept
+    state = jax.tree_util.tree_map_with_path(
+        lambda path, old, new: jnp.broadcast_to(new[None], old.shape) if travels(path) else old, own, common
     )
-
-
-def _reference(old: Array, weights: Array) -> Array:
-    """What the changes are counted from: the clients' common value; where each has its own, their weighted mean."""
-    return jnp.sum(_along(weights, old) * old, axis=0, keepdims=True)
+    return common, state
 
 
 def _is_light(path: tuple[Any, ...], light: tuple[str, ...]) -> bool:
@@ -335,7 +343,7 @@ def _quantised(
 ) -> Any:
     """Every client's changes as numbers of `bits` bits times the largest of each array, as the server receives them.
 
-    What does not travel this time is left as it is.
+    What does not travel this time is left as it is, for nobody to read.
     """
     top = 2 ** (bits - 1) - 1
 
@@ -367,11 +375,9 @@ def _traffic(
     return math.ceil(one_up) * senders, 4 * sum(sizes) * count, sum(sizes) + scales
 
 
-def _scores(graph: Any, state: Any, evaluate: Evaluate, count: int) -> dict[str, float]:
-    found = [
-        evaluate(nnx.merge(graph, *jax.tree.map(lambda leaf, which=which: leaf[which], state)))
-        for which in range(count)
-    ]
+def _scores(graph: Any, states: Sequence[Any], evaluate: Evaluate) -> dict[str, float]:
+    """Mean over the models."""
+    found = [evaluate(nnx.merge(graph, *state)) for state in states]
     return {name: float(np.mean([one[name] for one in found])) for name in found[0]}
 
 
