@@ -53,14 +53,15 @@ def test_no_number_of_a_config_asks_for_hours(system, tmp_path):
     path = tmp_path / "x.safetensors"
     config = metadata(system)["config"]
     assert isinstance(config, dict)
-    for number, changed in enumerate(changes(config)):
+    every = list(changes(config))
+    assert len(every) > 3
+    for changed in every:
         write(path, system, changed, {"a": KEPT})
         with pytest.raises(
             ValueError, match="x.safetensors (is no checkpoint|was written for|holds another)"
         ) as caught:
             SYSTEMS[system].load(path)
-        assert "\n" not in str(caught.value), number
-    assert number > 3
+        assert "\n" not in str(caught.value)
 
 
 def test_a_million_blocks_are_refused_for_what_they_are(tmp_path):
