@@ -39,12 +39,12 @@ def write(path, system, config, arrays):
 
 @pytest.mark.parametrize("system", SYSTEMS)
 def test_a_config_says_less_than_a_codec_has(system):
-    """What it says before the codec is built holds for every size that a system has."""
-    for size, config in SYSTEMS[system].sizes:
-        state = nnx.eval_shape(lambda config=config: nnx.state(SYSTEMS[system].build(config, 0)))
-        sizes = [leaf.size for leaf in jax.tree.leaves(state)]
-        arrays, numbers = config.least
-        assert 0 < arrays <= len(sizes) and 0 < numbers <= sum(sizes), size
+    """What it says before the codec is built, of the size that ships."""
+    config = SYSTEMS[system].sizes[0][1]
+    state = nnx.eval_shape(lambda: nnx.state(SYSTEMS[system].build(config, 0)))
+    sizes = [leaf.size for leaf in jax.tree.leaves(state)]
+    arrays, numbers = config.least
+    assert 0 < arrays <= len(sizes) and 0 < numbers <= sum(sizes)
 
 
 @pytest.mark.parametrize("system", SYSTEMS)
