@@ -54,7 +54,7 @@ def test_no_number_of_a_config_asks_for_hours(system, tmp_path):
     config = metadata(system)["config"]
     assert isinstance(config, dict)
     every = list(changes(config))
-    assert len(every) > 3
+    assert len(every) > 1
     for changed in every:
         write(path, system, changed, {"a": KEPT})
         with pytest.raises(
