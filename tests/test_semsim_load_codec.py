@@ -1,5 +1,6 @@
 """A checkpoint's config asks for no more than its file holds: refused before anything is built."""
 
+import functools
 import json
 
 import jax
@@ -15,6 +16,7 @@ HUGE = 1_000_000
 KEPT = np.zeros(2 * HUGE, np.uint8)
 
 
+@functools.cache
 def metadata(system):
     return SYSTEMS[system].metadata(nnx.eval_shape(lambda: SYSTEMS[system].fresh()))
 
