@@ -7,7 +7,7 @@ rest falls on the others, which under full load take as much from one another as
 import math
 
 import numpy as np
-from scipy.optimize import brentq
+from scipy import optimize
 from scipy.special import j0
 
 from channels.doppler import LOS_DOPPLER
@@ -44,12 +44,10 @@ def recorded_ici_power(recording: Recording, symbol_duration: float) -> float:
         return 0.0
     before, after = gains[..., :-1, :], gains[..., 1:, :]
     power = np.sum(np.abs(before) ** 2 + np.abs(after) ** 2, dtype=np.float64) / 2
-    correlation = np.sum((before.conj() * after).real, dtype=np.float64) / power if power else 1.0
+    correlation = np.real(np.sum(before.conj() * after, dtype=np.complex128)) / power if power else 1.0
     if correlation >= 1.0:
         return 0.0
-    phase = (
-        brentq(lambda x: float(j0(x)) - correlation, 0.0, _FIRST_MINIMUM)
-        if correlation > j0(_FIRST_MINIMUM)
-        else _FIRST_MINIMUM
-    )
-    return ici_power(phase / (2 * np.pi * recording.time_step), symbol_duration)
+    phase = _FIRST_MINIMUM
+    if correlation > j0(_FIRST_MINIMUM):
+        phase = optimize.root_scalar(lambda x: float(j0(x)) - correlation, bracket=(0.0, _FIRST_MINIMUM)).root
+    return ici_power(float(phase) / (2 * np.pi * recording.time_step), symbol_duration)
