@@ -3,6 +3,7 @@
 import errno
 import json
 import math
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -20,10 +21,15 @@ def save_weights(path: Path, module: nnx.Module, metadata: dict[str, object]) ->
 
     The file appears under its name only when it is complete. Errors: OSError when it cannot be written.
     """
+    _write(
+        path, {name: np.asarray(value, order="C") for name, value in named_arrays(module).items()}, metadata
+    )
+
+
+def _write(path: Path, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, object]) -> None:
     partial = path.with_suffix(".partial")
-    arrays = {name: np.asarray(value, order="C") for name, value in named_arrays(module).items()}
     try:
-        save_file(arrays, partial, metadata={"semsim": json.dumps(metadata)})
+        save_file(dict(arrays), partial, metadata={"semsim": json.dumps(metadata)})
         partial.replace(path)
     except (SafetensorError, OSError) as error:  # safetensors wraps what the system said
         with suppress(OSError):
@@ -122,6 +128,20 @@ def store_half(path: Path, out: Path) -> None:
             if not np.isfinite(arrays[name]).all():
                 raise ValueError(f"{name} of {path} has numbers that float16 does not reach")
     save_file(arrays, out, metadata={"semsim": json.dumps({**metadata, "stored": "float16"})})
+
+
+def rewrite(path: Path, out: Path, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, object]) -> None:
+    """Writes the checkpoint `path` to `out` with some arrays in place of its own, and more metadata.
+
+    The other arrays stay bit for bit. Errors: ValueError for a file that is no checkpoint, and for arrays that it does not
+    have; OSError as `save_weights`.
+    """
+    known = read_metadata(path)
+    with safe_open(path, framework="np") as file:
+        stored = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
+    if strange := arrays.keys() - stored.keys():
+        raise ValueError(f"{path} has no array {', '.join(sorted(strange))}")
+    _write(out, {**stored, **arrays}, {**known, **metadata})
 
 
 def named_arrays(module: nnx.Module) -> dict[str, np.ndarray]:

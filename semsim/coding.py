@@ -134,19 +134,45 @@ def send_words(
 
     What several transmissions of the same words return adds up; `block.receive` decides. modulation: of its own width.
     """
-    width = modulation.max_bits
+    symbols = word_symbols(block, payload, modulation, interleaved=interleaved)
+    return soft_words(
+        key, link, block, symbols, modulation, gain, noise_var, llr=llr, interleaved=interleaved,
+        pilot_filter=pilot_filter,
+    )  # fmt: skip
+
+
+def word_symbols(
+    block: TransportBlock,
+    payload: Integer[Array, "*b w k"],
+    modulation: Modulation,
+    *,
+    interleaved: bool = False,
+) -> Complex[Array, "*b s"]:
+    """What is sent of some words, laid end to end."""
     coded = block.send(payload)
-    *batch, words, _ = coded.shape
-    labels = phy.labels_of_bits(coded.reshape(*batch, -1, width))
-    order = interleaver(labels.shape[-1]) if interleaved else None
-    if order is not None:
-        labels = labels[..., order]
-    symbols = modulation.modulate(labels)
+    labels = phy.labels_of_bits(coded.reshape(*coded.shape[:-2], -1, modulation.max_bits))
+    return modulation.modulate(labels[..., interleaver(labels.shape[-1])] if interleaved else labels)
+
+
+def soft_words(
+    key: Key[Array, ""],
+    link: Link,
+    block: TransportBlock,
+    symbols: Complex[Array, "*b s"],
+    modulation: Modulation,
+    gain: Complex[Array, "..."],
+    noise_var: Float[Array, "*#b"],
+    *,
+    llr: str = "app",
+    interleaved: bool = False,
+    pilot_filter: PilotFilter | None = None,
+) -> Float[Array, "*b w c v"]:
+    """The symbols of `word_symbols` through the air, as soft values of the words' bits."""
     equalised = carry(key, link, symbols, gain, noise_var, pilot_filter=pilot_filter)
     soft = modulation.llr(equalised.symbols, equalised.noise_var, llr)
-    if order is not None:
-        soft = soft[..., np.argsort(order), :]
-    return block.soft(soft.reshape(*batch, words, -1))
+    if interleaved:
+        soft = soft[..., np.argsort(interleaver(symbols.shape[-1])), :]
+    return block.soft(soft.reshape(*symbols.shape[:-1], -1, block.n))
 
 
 def interleaver(num_symbols: int) -> np.ndarray:

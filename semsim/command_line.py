@@ -26,7 +26,7 @@ from semsim.terminal import warnings_said
 COMMANDS: dict[str, Callable[..., None]] = {
     "demo": commands.demo, "ber": commands.ber, "run": image_commands.run, "compare": commands.compare,
     "plot": commands.plot_runs, "record": commands.record, "train": commands.train,
-    "import": commands.import_weights,
+    "calibrate": commands.calibrate, "import": commands.import_weights,
     "data": commands.data, "info": commands.info,
 }  # fmt: skip
 

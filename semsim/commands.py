@@ -16,6 +16,8 @@ from semsim import federated as federation
 from semsim import record as recorder
 from semsim.antennas import Antennas
 from semsim.backend import join
+from semsim.calibration import SAMPLE
+from semsim.calibration import calibrate as measure_and_write
 from semsim.coding import Coding
 from semsim.comparison import compare as compare_runs
 from semsim.comparison import differing, skipped
@@ -239,6 +241,27 @@ def import_weights(
     for note in found.notes:
         print(note)
     print(f"{out}: run it with semsim run {found.system} --checkpoint {out}")
+
+
+def calibrate(
+    checkpoint: Annotated[Path, tyro.conf.Positional],
+    data: str,
+    out: Path,
+    sample: int = SAMPLE,
+) -> None:
+    """Measure how images use the codewords of an index system (ujscc, stsc-vq, deepjscc-vq), for the gain of each order.
+
+    With the gain the mean energy of a sent symbol is 1 for images of this kind, which is what Es/N0 counts on. Training
+    does it at its end, for the images trained on.
+
+    Args:
+        checkpoint: weights, .safetensors.
+        data: what is going to be sent: cifar10, natural-train or a folder of images; training images, never those of a test.
+        out: weights to write: the same, with the usage.
+        sample: so many of the images, drawn at random, are looked at.
+    """
+    show_table(measure_and_write(checkpoint, data, out, sample))
+    print(f"{out}: run it with --checkpoint {out}")
 
 
 def data(

@@ -16,6 +16,7 @@ import numpy as np
 from jaxtyping import Float
 
 from semsim.conventions import Pair, check_comparable, compared_fields, labels, mismatch, name_of, pairs
+from semsim.energy import check_energy, energy_fields
 from semsim.resume import differences
 from semsim.runs import Run, sharing_of
 from semsim.stats import (
@@ -54,12 +55,21 @@ def compare(left: Run, right: Run, confidence: float = 0.95) -> list[dict]:
     Where neither side made an error, or both made nothing else, nothing was seen: "undecided", with the bounds of "a part
     shows a difference", which the difference of the rates cannot exceed.
     Points that only one run has, or that share no batch, have no row: `skipped` names them.
-    Errors: ValueError if the runs have no draws in common (`check_comparable`), no point or no batch, or are damaged.
+    Errors: ValueError if the runs have no draws in common (`check_comparable`), no point or no batch, were not sent at one
+    energy (`energy.APART_DB`), or are damaged.
     """
     check_comparable(left, right)
     found = pairs(labels(left), labels(right))
     if not found:
         raise ValueError(f"{_names(left, right)} have no point in common: {mismatch(left, right)}")
+    for pair in found:
+        energies = (
+            energy_fields(total(run.batches(label)))
+            for run, label in zip((left, right), pair[1:], strict=True)
+        )
+        check_energy(
+            *zip((name_of(left), name_of(right)), energies, strict=True), f"{_point(pair)} cannot be compared"
+        )
     rows = [row for pair in found for row in _rows(pair, left, right, confidence)]
     if not rows:
         reasons = {entry["reason"] for entry in skipped(left, right)}
@@ -219,6 +229,12 @@ def _verdict(interval: Interval, good: str | None) -> str:
     if good is None:
         return "a higher" if a_higher else "b higher"
     return "a better" if a_higher == (good == "higher") else "b better"
+
+
+def _point(pair: Pair) -> str:
+    return " ".join(str(pair.label[name]) for name in ("modulation", "channel") if name in pair.label) + (
+        f" {pair.label['esno_db']:g} dB"
+    )
 
 
 def _names(left: Run, right: Run) -> str:

@@ -7,10 +7,12 @@ from typing import NamedTuple
 
 import numpy as np
 
+from semsim.energy import apart, check_energy
 from semsim.scenario import Propagation
 
 FOUND = (
     "metric", "value", "low", "high", "errors", "trials", "n", "photographs", "stopped", "cbr", "cbr_payload",
+    "es_db", "es_low_db", "es_high_db", "papr_db", "peak_db",
 )  # fmt: skip
 """Fields of a row that are results."""
 
@@ -25,7 +27,8 @@ def best_of_each_snr(rows: Sequence[Mapping]) -> list[dict]:
     A choice is everything else that tells points apart: modulation, code, codec, and `run`, if the rows have it. It is made
     on the draws that are shown: where two are equal within their intervals, the better of two estimates is shown, which is a
     little better than either.
-    Errors: ValueError if channel uses differ by more than a hundredth, or where two rows are the same metric of one point.
+    Errors: ValueError if channel uses differ by more than a hundredth, if what was sent differs in energy
+    (`energy.APART_DB`), or where two rows are the same metric of one point.
     """
     rates = sorted({row["cbr"] for row in rows})
     if rates and rates[-1] > 1.01 * rates[0]:
@@ -33,6 +36,12 @@ def best_of_each_snr(rows: Sequence[Mapping]) -> list[dict]:
             f"the best of each SNR is a comparison at equal channel uses; these runs have {rates[0]:.4f} to {rates[-1]:.4f} "
             "per source sample: simulate them with one cbr"
         )
+    if pair := apart(rows):
+        least, most = (
+            (" ".join(str(row[name]) for name in ("run", "system", "modulation") if name in row), row)
+            for row in pair
+        )
+        check_energy(least, most, "the best of each SNR is a comparison at equal energy")
     curves: dict[tuple, dict[tuple, dict[str, Mapping]]] = {}
     for row in rows:
         place = tuple(row.get(name) for name in MET)

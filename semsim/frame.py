@@ -116,6 +116,18 @@ def bits_of_bytes(data: Integer[Array, "*b n"]) -> Integer[Array, "*b m"]:
     return ((data.astype(jnp.int32)[..., None] >> place) & 1).reshape(*data.shape[:-1], -1)
 
 
+def frame_symbols(plan: Frame, data: Integer[Array, "*b n"]) -> Complex[Array, "*b s"]:
+    """What is sent of the bytes of a payload."""
+    symbols, start = [], 0
+    for part in plan.parts:
+        modulation = phy.modulation(part.modulation)
+        coded = part.block.send(bits_of_bytes(data[..., start : start + part.num_bytes]))
+        labels = phy.labels_of_bits(coded.reshape(*coded.shape[:-1], -1, modulation.max_bits))
+        symbols.append(modulation.modulate(labels))
+        start += part.num_bytes
+    return jnp.concatenate(symbols, axis=-1)[..., interleaver(plan.num_symbols)]
+
+
 def send_frame(
     key: Key[Array, ""],
     link: Link,
@@ -130,19 +142,9 @@ def send_frame(
     Symbols are interleaved over the whole transmission, so that every code block meets all of its fades.
     """
     modulations = [phy.modulation(part.modulation) for part in plan.parts]
-    payloads, start = [], 0
-    for part in plan.parts:
-        payloads.append(bits_of_bytes(data[..., start : start + part.num_bytes]))
-        start += part.num_bytes
-    symbols = []
-    for part, modulation, payload in zip(plan.parts, modulations, payloads, strict=True):
-        coded = part.block.send(payload)
-        labels = phy.labels_of_bits(coded.reshape(*coded.shape[:-1], -1, modulation.max_bits))
-        symbols.append(modulation.modulate(labels))
-    order = interleaver(plan.num_symbols)
-    sent = jnp.concatenate(symbols, axis=-1)[..., order]
-    equalised = carry(key, link, sent, gain, noise_var, pilot_filter=pilot_filter)
-    back = np.argsort(order)
+    symbols = frame_symbols(plan, data)
+    equalised = carry(key, link, symbols, gain, noise_var, pilot_filter=pilot_filter)
+    back = np.argsort(interleaver(plan.num_symbols))
     values, variances = (part[..., back] for part in equalised)
     found, start = [], 0
     for part, modulation in zip(plan.parts, modulations, strict=True):

@@ -12,6 +12,7 @@ from jaxtyping import Array, Int, Shaped
 from channels import Fading
 from phy import PilotFilter, ResourceGrid
 from semsim.data import ImageSet
+from semsim.energy import CONVENTION
 from semsim.link import Csi, Demap, Link
 from semsim.scenario import (
     NORMALISATION,
@@ -60,6 +61,7 @@ def conventions(channel: tuple[str, ...]) -> dict[str, str]:
     return {
         "snr": "esno_db: mean Es/N0 of a data symbol over fading, noise variance N0 per complex sample",
         "normalisation": NORMALISATION,
+        "energy": CONVENTION,
         "psnr": "mean over images of the PSNR of each, float, range [0, 1], all channels pooled",
         **dialect_convention(channel),
     }

@@ -12,13 +12,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from semsim import theory
+from semsim.energy import apart
 from semsim.names import check_name
 
 MARKERS = "osD^vP*X<>"
 LABELS = {
     "ber": "bit error rate", "ser": "symbol error rate", "bler": "block error rate", "psnr": "PSNR (dB)", "ssim": "SSIM",
     "outage": "images lost",
-    "ebno_db": "$E_b/N_0$ (dB)", "esno_db": "$E_s/N_0$ (dB)",
+    "ebno_db": "$E_b/N_0$ (dB)", "esno_db": "$E_s/N_0$ (dB)", "sent_db": "$E_s/N_0$ (dB), of the energy sent",
 }  # fmt: skip
 THEORY = "theory, nearest point"
 NO_ERROR = "no error: upper bound"
@@ -47,13 +48,16 @@ IMAGE_METRICS = ("psnr", "ssim", "ser", "bler", "outage")
 def quality_figure(rows: Sequence[Mapping], metrics: Sequence[str] = IMAGE_METRICS) -> Figure:
     """Image metrics against Es/N0: a row of panels a metric, a panel a channel, a line a system and its code.
 
-    Lines say their payload's channel uses where these differ. Metrics that no row has are left out. Errors: ValueError if
-    none is left.
+    Lines say their payload's channel uses where these differ. Where they were not sent at one energy (`energy.apart`), each
+    is drawn at the energy that it was sent with, which the axis says: Es/N0 plus es_db. Metrics that no row has are left
+    out. Errors: ValueError if none is left.
     """
+    uneven = apart(rows) is not None
+    rows = [{**row, "sent_db": row["esno_db"] + row.get("es_db", 0.0)} for row in rows]
     rates = sorted({(row["cbr_payload"], row["cbr"]) for row in rows})
     if len({payload for payload, _ in rates}) > 1:
         rows = [{**row, "rate": str(Fraction(row["cbr_payload"]).limit_denominator(1000))} for row in rows]
-    figure = _panels(rows, metrics, "esno_db")
+    figure = _panels(rows, metrics, "sent_db" if uneven else "esno_db")
     text = ", ".join(f"{payload:.4f} payload, {total:.4f} in all" for payload, total in rates)
     figure.suptitle(f"channel uses per source sample: {text}", fontsize="small")
     return figure

@@ -12,6 +12,7 @@ from flax import nnx
 from jaxtyping import Array, Float, Int, Key, UInt8
 
 from semsim.devices import Kernel
+from semsim.energy import Sent, energy_sums, over_draws
 from semsim.image_runs import ImageOrder, draws_of_piece, joined, pieces_of
 from semsim.link import Link
 from semsim.metrics import psnr, ssim
@@ -27,6 +28,7 @@ class Scores(NamedTuple):
     ssim: Array  # [b] mean
     symbol_errors: Array | None  # [b] sum
     word_errors: Array | None  # [b] sum
+    sent: Sent | None = None
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,8 @@ class Quality(Kernel):
     ) -> Scores:
         each = self._draws(key, mapped, shared, jnp.arange(self.draws))
         errors = jax.tree.map(partial(jnp.sum, axis=0), (each.symbol_errors, each.word_errors))
-        return Scores(jnp.mean(each.psnr, axis=0), jnp.mean(each.ssim, axis=0), *errors)
+        sent = None if each.sent is None else over_draws(each.sent, 0)
+        return Scores(jnp.mean(each.psnr, axis=0), jnp.mean(each.ssim, axis=0), *errors, sent)
 
     @property
     def pieces(self) -> int:
@@ -64,7 +67,10 @@ class Quality(Kernel):
     def join(self, found: Sequence[Scores]) -> Scores:
         each = joined(found, self.draws)
         errors = jax.tree.map(lambda counts: counts.sum(axis=-1), (each.symbol_errors, each.word_errors))
-        return Scores(each.psnr.mean(axis=-1, dtype=float), each.ssim.mean(axis=-1, dtype=float), *errors)
+        sent = None if each.sent is None else over_draws(each.sent, -1)
+        return Scores(
+            each.psnr.mean(axis=-1, dtype=float), each.ssim.mean(axis=-1, dtype=float), *errors, sent
+        )
 
     def _draws(self, key: Key[Array, ""], mapped: Any, shared: Any, numbers: Int[Array, " d"]) -> Scores:
         """Of each of these draws, [d, b]."""
@@ -72,9 +78,9 @@ class Quality(Kernel):
         codec, images = nnx.merge(self.graph, state), _as_float(mapped)
 
         def once(draw: Array) -> Scores:
-            sent = _transmit(self, codec, images, jax.random.fold_in(key, draw), point)
-            quality = psnr(sent.images, images), ssim(sent.images, images)
-            return Scores(*quality, sent.symbol_errors, sent.word_errors)
+            found = _transmit(self, codec, images, jax.random.fold_in(key, draw), point)
+            quality = psnr(found.images, images), ssim(found.images, images)
+            return Scores(*quality, found.symbol_errors, found.word_errors, found.sent)
 
         return jax.lax.map(once, numbers)
 
@@ -125,6 +131,8 @@ def sums_of(
         if counts is not None:
             errors = shown.real(batch, np.asarray(counts))
             sums[name], parts[name] = count_sums(errors, trials[name], groups), errors.tolist()
+    if found.sent is not None:
+        sums |= energy_sums(jax.tree.map(lambda x: shown.real(batch, np.asarray(x)), found.sent), groups)
     if not all(np.isfinite(values).all() for values in quality.values()):
         raise FloatingPointError(f"a metric is not finite at {point}; what was finished before is kept")
     return sums, parts

@@ -18,6 +18,7 @@ from pathlib import Path
 from types import TracebackType
 
 import phy
+from semsim.energy import energy_fields, metrics_of
 from semsim.environment import environment
 from semsim.resume import check_same
 from semsim.stats import ALIKE, FADE, INDEPENDENT, Interval, Sharing
@@ -63,9 +64,15 @@ class Run:
         extra, of_channel = (self.config.get(entry, {}) for entry in ("row", "interference"))
         rule = stop_of(self.config)
         return [
-            {**row, **extra, **of_channel.get(point.get("channel"), {}), **_why(rule, point, sums)}
+            {
+                **row,
+                **extra,
+                **of_channel.get(point.get("channel"), {}),
+                **energy_fields(sums),
+                **_why(rule, point, sums),
+            }
             for point, sums in self.points
-            for row in result_rows(point, sums, partial(sharing_of, point), confidence)
+            for row in result_rows(point, metrics_of(sums), partial(sharing_of, point), confidence)
         ]
 
 

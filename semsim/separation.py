@@ -27,8 +27,10 @@ from semsim.codecs import CODECS, codec
 from semsim.coding import Decoding
 from semsim.data import ImageSet, image_set
 from semsim.devices import Execution, Kernel, Work
+from semsim.energy import Sent, energy_sums
+from semsim.energy import sent as sent_energy
 from semsim.engine import Job, Progress, Sweep, execute, silent
-from semsim.frame import Frame, bits_of_bytes, send_frame
+from semsim.frame import Frame, bits_of_bytes, frame_symbols, send_frame
 from semsim.image_runs import (
     ImageOrder,
     check_realizations,
@@ -108,10 +110,11 @@ class Separation:
 
 
 class Arrived(NamedTuple):
-    """Which frames of a block of images were lost."""
+    """Which frames of a block of images were lost, and what was sent of them."""
 
     lost: Array  # [b, draws, parts] bool: a part with a wrong bit, or that fails its checks
     unseen: Array  # [b, draws] bool: wrong bits although every check holds
+    sent: Sent  # [b, draws]
 
 
 @dataclass(frozen=True)
@@ -146,6 +149,8 @@ class Transmission(Kernel):
         ends = np.cumsum([part.num_bytes for part in self.frame.parts])
         sent = [bits_of_bytes(data) for data in jnp.split(mapped, ends[:-1].tolist(), axis=1)]
 
+        air = sent_energy(frame_symbols(self.frame, mapped))
+
         def once(draw: Array) -> Arrived:
             _, key_fading, key_noise = split_keys(jax.random.fold_in(key, draw))
             gain = fade(key_fading, self.link, fading, (self.realizations,), self.frame.num_symbols)
@@ -153,7 +158,7 @@ class Transmission(Kernel):
             wrong = [jnp.any(part.bits != bits, axis=-1) for part, bits in zip(found, sent, strict=True)]
             fails = jnp.stack([~part.ok for part in found], axis=-1)
             lost = jnp.stack(wrong, axis=-1) | fails
-            return Arrived(lost, jnp.any(lost, axis=-1) & ~jnp.any(fails, axis=-1))
+            return Arrived(lost, jnp.any(lost, axis=-1) & ~jnp.any(fails, axis=-1), air)
 
         return jax.tree.map(lambda x: jnp.moveaxis(x, 0, 1), jax.lax.map(once, numbers))
 
@@ -321,4 +326,8 @@ def _sums(
     for name, values in events.items():
         errors = shown.real(batch, values.sum(axis=2))
         sums[name], parts[name] = count_sums(errors, lost.shape[2], groups), errors.tolist()
-    return sums, parts
+    fits = shown.real(batch, source.fits[streams])
+    air = jax.tree.map(
+        lambda x: shown.real(batch, np.asarray(x)[..., 0])[fits], found.sent
+    )  # of every draw the same
+    return sums | energy_sums(air, None if groups is None else groups[fits]), parts

@@ -31,7 +31,8 @@ from semsim.stats import (
 DEFAULT_GENERATOR = GENERATORS[0]
 Point = Mapping[str, str | float]
 Sums = dict[str, dict[str, Any]]
-"""Per metric the sums that merge: errors, errors_sq, trials, blocks for an error rate; n, sum, sum_sq for a mean.
+"""Per metric the sums that merge: errors, errors_sq, trials, blocks for an error rate; n, sum, sum_sq for a mean; `max`,
+which merges to the larger one.
 
 Of images that were cut from photographs also "clusters": number of the photograph -> [its images, their errors or sum].
 """
@@ -130,15 +131,17 @@ def add(left: Sums, right: Sums) -> Sums:
     """Merged sums of two disjoint sets of batches: commutative, and associative up to the rounding of real sums."""
     return {
         metric: {
-            name: _merged(left.get(metric, {}).get(name, 0), right.get(metric, {}).get(name, 0))
+            name: _merged(name, left.get(metric, {}).get(name, 0), right.get(metric, {}).get(name, 0))
             for name in {**left.get(metric, {}), **right.get(metric, {})}
         }
         for metric in {**left, **right}
     }
 
 
-def _merged(left: Any, right: Any) -> Any:
-    """A sum, or the sums of each cluster."""
+def _merged(name: str, left: Any, right: Any) -> Any:
+    """A sum, or the sums of each cluster; `max`, of what is never negative, is the larger one."""
+    if name == "max":
+        return max(left, right)
     if not isinstance(left or right, dict):
         return left + right
     nothing = [0, 0]

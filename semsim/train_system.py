@@ -6,6 +6,7 @@ from pathlib import Path
 
 from semsim import data as data_sets
 from semsim import training_folder
+from semsim.calibration import write_usage
 from semsim.checkpoint import load_weights, read_metadata, save_weights
 from semsim.systems import System
 from semsim.systems.base import Stage
@@ -64,10 +65,14 @@ def train_system(
         metadata["started_from"] = started
     if len(stages) == 1:
         only = stages[0]
-        return fit(
+        weights = fit(
             codec, images, recipe, only.loss, out, upkeep=upkeep, trainable=only.trainable, metadata=metadata,
             resume=resume and _begun(out), report=report, progress=progress,
         )  # fmt: skip
+        if system.as_bits is not None:
+            for row in write_usage(weights, codec, images, weights, Path(data).name):
+                report({"usage measured": row})
+        return weights
     used = method or system.methods[0][0]
     changed: tuple[str, ...] = ()
     for number, stage in enumerate(stages, start=1):

@@ -65,7 +65,9 @@ def test_indices_arrive_over_every_combination_at_equal_channel_use(modulation, 
     # Compiled in a hurry: it runs once.
     @partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
     def send(indices):
-        return send_as_bits(KEY, Link(), plan, indices, labels, gain, jnp.float32(1e-6))
+        return send_as_bits(
+            KEY, Link(), plan, indices, labels, jnp.full(size, 1 / size), gain, jnp.float32(1e-6)
+        )
 
     arrived = send(indices)
     np.testing.assert_array_equal(arrived.indices, indices)

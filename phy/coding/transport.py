@@ -26,6 +26,9 @@ _LARGEST_SHORT = 3824
 """Up to so many bits a payload has the shorter CRC (TS 38.212 clause 7.2.1)."""
 _BLOCK_CRC_BITS = 24
 _DISCARDED = 1600  # of the scrambling sequence, N_C
+C_INIT = 2**15 + 1
+"""c_init of RNTI 1 in cell 1 (TS 38.211 clause 7.3.1.1). At 0 one of the two sequences is zeros, and the other one begins
+with too few ones: a word of zeros would be sent with 11 % too little energy at 64-QAM."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +47,7 @@ class TransportBlock:
     n: int
     num_bits_per_symbol: int = 1
     crc: str | None = "auto"
-    scrambling: int | None = 0
+    scrambling: int | None = C_INIT
     redundancy_version: int = 0
 
     def __post_init__(self) -> None:

@@ -21,6 +21,7 @@ from jaxtyping import Array, Float, Key
 import phy
 from channels import no_fading
 from models import Analogue, some_maps
+from semsim.energy import sent
 from semsim.link import Link, declared, fade, mean_snr, send_symbols, split_keys
 from semsim.names import check_name
 from semsim.payload import Ledger, Line, Symbols, grid_overhead
@@ -56,10 +57,10 @@ def transmit(
     _, key_fading, key_noise = split_keys(key)
     gain = fade(key_fading, link, point.fading, (images.shape[0],), codec.config.num_symbols)
     told = jnp.broadcast_to(jnp.asarray(phy.linear_to_db(mean_snr(gain, point.noise_var))), images.shape[:1])
-    sent, understand = _ends(codec, images, told) if ends is None else ends(codec, images, told)
-    received = send_symbols(key_noise, link, Symbols(sent), gain, point.noise_var, point.pilot_filter)
+    symbols, understand = _ends(codec, images, told) if ends is None else ends(codec, images, told)
+    received = send_symbols(key_noise, link, Symbols(symbols), gain, point.noise_var, point.pilot_filter)
     pictures = jnp.clip(understand(received.values), 0.0, 1.0)
-    return Delivered(pictures, jnp.zeros(images.shape[0], jnp.int32), None)
+    return Delivered(pictures, jnp.zeros(images.shape[0], jnp.int32), None, sent=sent(symbols))
 
 
 def _ends(codec: Analogue, images: Array, told: Array) -> Ends:

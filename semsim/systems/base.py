@@ -15,6 +15,7 @@ from jaxtyping import Array
 from channels import Fading
 from phy import PilotFilter, ResourceGrid
 from semsim.checkpoint import Contents, contents, load_weights, read_metadata
+from semsim.energy import Sent
 from semsim.link import Link
 from semsim.names import check_name
 from semsim.payload import Ledger
@@ -45,13 +46,15 @@ class Delivered(NamedTuple):
 
     images: [b, h, w, 3] in [0, 1]. orders: [b] row used by each image. symbol_errors: [b] wrong symbols of each image after
     hard detection, wrong indices where these travel as bits, or None where nothing is detected (analogue systems).
-    word_errors: [b] coded words of each image with a wrong bit, None without a code.
+    word_errors: [b] coded words of each image with a wrong bit, None without a code. sent: what went on the air for them,
+    None for a system that does not say.
     """
 
     images: Array
     orders: Array
     symbol_errors: Array | None
     word_errors: Array | None = None
+    sent: Sent | None = None
 
 
 @dataclass(frozen=True)

@@ -18,10 +18,11 @@ import phy
 from models.vq import VectorQuantizer
 from phy import PilotFilter
 from phy.coding import TransportBlock
-from semsim.coding import Decoding, send_words
-from semsim.link import Link, send_indices
+from semsim.coding import Decoding, soft_words, word_symbols
+from semsim.energy import Sent, index_amplitude, sent
+from semsim.link import Link, carry, detect
 from semsim.names import check_name
-from semsim.payload import Indices, Ledger, Line
+from semsim.payload import Ledger, Line
 
 
 @dataclass(frozen=True)
@@ -171,6 +172,7 @@ class Arrived(NamedTuple):
 
     indices: Array  # [b, n]
     wrong_words: Array | None
+    sent: Sent
 
 
 def send_as_bits(
@@ -179,33 +181,34 @@ def send_as_bits(
     plan: IndexPlan,
     indices: Int[Array, "b n"],
     labels: Int[Array, " k"],
+    usage: Float[Array, " k"],
     gain: Complex[Array, "..."],
     noise_var: Float[Array, "*#b"],
     pilot_filter: PilotFilter | None = None,
 ) -> Arrived:
-    """The indices of each image through the air. labels: of `labelling`, data like the codebook they are made of."""
+    """The indices of each image through the air. labels: of `labelling`, data like the codebook they are made of. usage: of
+    the indices, to scale.
+
+    Without a code an index is a symbol, and points are sent with the gain that makes their mean energy 1. Coded bits are
+    scrambled: all points are sent equally often, whatever the indices.
+    """
     modulation, width = phy.modulation(plan.modulation), plan.bits_per_index
     batch, count = indices.shape
     if not plan.coding.coded:
-        found = send_indices(
-            key,
-            link,
-            Indices(indices),
-            modulation,
-            gain,
-            noise_var,
-            to_label=labels,
-            bits_per_index=width,
-            pilot_filter=pilot_filter,
-        )
-        return Arrived(found.values, None)
+        amplitude = index_amplitude(usage, modulation.modulate(labels))
+        symbols = amplitude * modulation.modulate(labels[indices])
+        heard = carry(key, link, symbols, gain, noise_var, pilot_filter=pilot_filter)
+        equalised = phy.Equalised(heard.symbols / amplitude, heard.noise_var / amplitude**2)
+        received = detect(link, modulation, equalised)
+        return Arrived(jnp.argsort(labels)[received], None, sent(symbols))
     decoding, block = plan.coding.decoding, plan.block(count)
     payload = phy.label_bits(labels[indices], width, width).reshape(batch, 1, count * width)
-    soft = send_words(
+    symbols = word_symbols(block, payload, modulation, interleaved=True)
+    soft = soft_words(
         key,
         link,
         block,
-        payload,
+        symbols,
         modulation,
         gain,
         noise_var,
@@ -217,4 +220,4 @@ def send_as_bits(
     decided = block.receive(soft, decoding.decoder(block, (0,), batch)).bits
     received = phy.labels_of_bits(decided.reshape(batch, count, width))
     wrong = jnp.any(decided != payload, axis=(1, 2)).astype(jnp.int32)
-    return Arrived(jnp.argsort(labels)[received], wrong)
+    return Arrived(jnp.argsort(labels)[received], wrong, sent(symbols))

@@ -3,6 +3,9 @@
     image -> encoder(order) -> nearest codeword -> index -> label -> QAM -> grid, fading, noise -> nearest point
           -> label -> index -> codeword -> decoder(order) -> image
 
+Codewords are not used equally, and points of a constellation do not have one energy: each order is sent with the gain that
+makes its mean energy 1 (`semsim.energy`), which the receiver takes back.
+
 `transmit_bits` sends the indices as bits instead, on any modulation and with a channel code (`semsim.systems.index_coding`).
 A codec of this kind has `encode`, `decode`, `decode_soft`, `vectors`, `picture`, `quantise` and `quantizer`, as
 `models.UJSCC` and `models.Indexed` do.
@@ -27,6 +30,7 @@ import phy
 from channels import no_fading
 from models import Quantised, VectorQuantizer, perplexity
 from phy import Qam, ResourceGrid
+from semsim.energy import index_amplitude, sent
 from semsim.link import Link, carry, declared, detect, fade, mean_snr, send_labels, split_keys
 from semsim.names import check_name
 from semsim.payload import Ledger, Line, grid_overhead
@@ -99,9 +103,11 @@ def transmit(
     chosen = choose_order(jnp.asarray(phy.linear_to_db(mean_snr(gain, point.noise_var))))
     orders = jnp.where(point.order == AUTO, chosen, point.order)
     modulation = Qam(jnp.asarray(BITS)[orders][:, None], max_bits=max(BITS))
-    sent = labels[orders[:, None], codec.encode(images, orders)]
-    symbols = modulation.modulate(sent)
-    equalised = carry(key_noise, link, symbols, gain, point.noise_var, pilot_filter=point.pilot_filter)
+    labelled = labels[orders[:, None], codec.encode(images, orders)]
+    amplitude = amplitudes(codec, labels)[orders][:, None]
+    symbols = amplitude * modulation.modulate(labelled)
+    heard = carry(key_noise, link, symbols, gain, point.noise_var, pilot_filter=point.pilot_filter)
+    equalised = phy.Equalised(heard.symbols / amplitude, heard.noise_var / amplitude**2)
     received = detect(link, modulation, equalised)
     if decoding == "hard":
         output = codec.decode(jnp.argsort(labels, axis=1)[orders[:, None], received], orders)
@@ -109,7 +115,7 @@ def transmit(
         of_labels = modulation.posterior(equalised.symbols, equalised.noise_var)
         of_indices = jnp.take_along_axis(of_labels, labels[orders][:, None, :], axis=-1)
         output = codec.decode_soft(of_indices, orders)
-    return Delivered(output, orders, jnp.sum(sent != received, axis=-1))
+    return Delivered(output, orders, jnp.sum(labelled != received, axis=-1), sent=sent(symbols))
 
 
 def transmit_bits(
@@ -131,12 +137,20 @@ def transmit_bits(
     _, key_fading, key_noise = split_keys(key)
     gain = fade(key_fading, link, point.fading, (images.shape[0],), codec.config.num_vectors)
     orders = jnp.broadcast_to(point.order, images.shape[:1])
-    sent = codec.encode(images, orders)
+    indices = codec.encode(images, orders)
+    usage = codec.quantizer.count[...][plan.row, : len(point.labels)]
     arrived = send_as_bits(
-        key_noise, link, plan, sent, point.labels, gain, point.noise_var, point.pilot_filter
+        key_noise, link, plan, indices, point.labels, usage, gain, point.noise_var, point.pilot_filter
     )
-    wrong = jnp.sum(sent != arrived.indices, axis=-1)
-    return Delivered(codec.decode(arrived.indices, orders), orders, wrong, arrived.wrong_words)
+    wrong = jnp.sum(indices != arrived.indices, axis=-1)
+    output = codec.decode(arrived.indices, orders)
+    return Delivered(output, orders, wrong, arrived.wrong_words, arrived.sent)
+
+
+def amplitudes(codec: IndexCodec, labels: Int[Array, "r k"]) -> Float[Array, " r"]:
+    """Of each order what its points are multiplied by, so that their mean energy is 1. labels: as `transmit`."""
+    points = Qam(jnp.asarray(BITS)[:, None], max_bits=max(BITS)).modulate(labels)
+    return index_amplitude(codec.quantizer.count[...], points)
 
 
 def natural_labels() -> Int[Array, "r k"]:
@@ -165,7 +179,7 @@ def loss(rows: tuple[int, ...] = tuple(range(len(ORDERS))), commitment: float = 
     def value(codec: IndexCodec, images: Array, key: Key[Array, ""]) -> tuple[Array, dict[str, Array]]:
         row = _rows_of_batch(rows, images.shape[0])
         quantised = codec.quantise(images, row, train=True)
-        received = _through_noise(key, quantised.indices, row)
+        received = _through_noise(key, codec, quantised.indices, row)
         sent_code = codec.quantizer.lookup(quantised.indices, row)
         shift = jax.lax.stop_gradient(codec.quantizer.lookup(received, row) - sent_code)
         output = codec.picture(quantised.values + shift, row, train=True)
@@ -199,14 +213,19 @@ def _rows_of_batch(rows: tuple[int, ...], batch: int) -> Int[Array, " b"]:
 
 
 def _through_noise(
-    key: Key[Array, ""], indices: Int[Array, "b n"], row: Int[Array, " b"]
+    key: Key[Array, ""], codec: IndexCodec, indices: Int[Array, "b n"], row: Int[Array, " b"]
 ) -> Int[Array, "b n"]:
+    """The indices that are detected, at the gain of the running usage: as the link would send what is trained so far.
+
+    Over AWGN a gain of the sender is that much less noise to nearest-point decisions.
+    """
     key_snr, key_noise = jax.random.split(key)
     low, high = snr_interval(row)
     noise_var = jnp.asarray(phy.esnodb2no(low + (high - low) * jax.random.uniform(key_snr, row.shape)))
     modulation = Qam(jnp.asarray(BITS)[row][:, None], max_bits=max(BITS))
+    amplitude = amplitudes(codec, natural_labels())[row]
     gain = no_fading().gains(key_noise, indices.shape)
-    return send_labels(key_noise, Link(), indices, modulation, gain, noise_var)
+    return send_labels(key_noise, Link(), indices, modulation, gain, noise_var / amplitude**2)
 
 
 def order(modulation: str, system: str) -> int:
