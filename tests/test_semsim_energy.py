@@ -15,7 +15,7 @@ from models import UJSCCConfig
 from phy.index_map import random
 from semsim import image_runs, simulation
 from semsim.calibration import measure_usage
-from semsim.compare import compare
+from semsim.comparison import compare
 from semsim.data import from_array, load
 from semsim.energy import apart, energy_fields, energy_sums, index_amplitude, sent
 from semsim.envelope import best_of_each_snr
