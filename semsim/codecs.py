@@ -9,12 +9,8 @@ the bytes, and `len` of them is what the ledger pays.
 
 from __future__ import annotations
 
-import functools
 import math
-import os
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -141,69 +137,64 @@ def fit(codec: SourceCodec, image: np.ndarray, num_bytes: int) -> Fitted | None:
     search goes on from there: upwards until two in a row are clearly too large, then from the largest that fits downwards
     until two in a row are clearly worse than the best.
     """
-    return _Tried(codec, image).best(num_bytes)
+    return Fitter(codec, image).best(num_bytes)
 
 
-def fit_all(
-    codec: SourceCodec,
-    images: Iterable[np.ndarray],
-    budgets: Sequence[int],
-    workers: int | None = None,
-) -> Iterator[tuple[Fitted | None, ...]]:
-    """`fit` of each image for each budget, in order, on `workers` threads (None: one a core).
-
-    The budgets of an image share what was tried.
-    """
-
-    def one(image: np.ndarray) -> tuple[Fitted | None, ...]:
-        tried = _Tried(codec, image)
-        return tuple(tried.best(num_bytes) for num_bytes in budgets)
-
-    # Threads serve: the encoders of WebP and AVIF, and bpgenc, run without the interpreter's lock.
-    with ThreadPoolExecutor(workers or os.cpu_count() or 1) as pool:
-        yield from pool.map(one, images)
-
-
-class _Tried:
-    """What was encoded and decoded of one image so far."""
+class Fitter:
+    """`fit` of one image for any number of budgets, which share what was tried; it keeps numbers only, no pictures."""
 
     def __init__(self, codec: SourceCodec, image: np.ndarray):
         _check_image(image)
         self.codec, self.image = codec, image
-        self.encoded = functools.cache(self._encode)
-        self.decoded = functools.cache(self._decode)
+        shape = (len(codec.subsamplings), len(codec.qualities))
+        self._sizes, self._errors = np.full(shape, -1), np.full(shape, -1)  # -1: not tried
+        self._files: dict[tuple[int, str], bytes] = {}  # of the search at hand
 
-    def _encode(self, index: int, subsampling: str) -> bytes:
-        return self.codec.encode(self.image, self.codec.qualities[index], subsampling)
+    def _encoded(self, index: int, subsampling: str) -> bytes:
+        if (index, subsampling) not in self._files:
+            file = self.codec.encode(self.image, self.codec.qualities[index], subsampling)
+            self._files[index, subsampling] = file
+            self._sizes[self.codec.subsamplings.index(subsampling), index] = len(file)
+        return self._files[index, subsampling]
 
-    def _decode(self, index: int, subsampling: str) -> tuple[np.ndarray, int]:
-        """The image and its sum of squared errors, an integer: equal images compare equal."""
-        decoded = self.codec.decode(self.encoded(index, subsampling), self.image.shape[:2])
-        difference = decoded.astype(np.int64) - self.image
-        return decoded, int(np.sum(difference * difference))
+    def _decoded(self, index: int, subsampling: str) -> np.ndarray:
+        return self.codec.decode(self._encoded(index, subsampling), self.image.shape[:2])
+
+    def _size(self, index: int, subsampling: str) -> int:
+        place = (self.codec.subsamplings.index(subsampling), index)
+        if self._sizes[place] < 0:
+            self._encoded(index, subsampling)
+        return int(self._sizes[place])
+
+    def _error(self, index: int, subsampling: str) -> int:
+        """Sum of squared errors, an integer: equal images compare equal."""
+        place = (self.codec.subsamplings.index(subsampling), index)
+        if self._errors[place] < 0:
+            difference = self._decoded(index, subsampling).astype(np.int64) - self.image
+            self._errors[place] = np.sum(difference * difference)
+        return int(self._errors[place])
 
     def best(self, num_bytes: int) -> Fitted | None:
+        """The setting with the highest PSNR whose bytes fit; None if not even the smallest fits."""
         found = [
-            (self.decoded(index, subsampling)[1], len(self.encoded(index, subsampling)), index, subsampling)
+            (self._error(index, subsampling), self._size(index, subsampling), index, subsampling)
             for subsampling in self.codec.subsamplings
             if (index := self._search(num_bytes, subsampling)) is not None
         ]
-        if not found:
-            return None
-        _, _, index, subsampling = min(found)
-        return Fitted(
-            self.encoded(index, subsampling),
-            self.decoded(index, subsampling)[0],
-            self.codec.qualities[index],
-            subsampling,
-        )
+        best = None
+        if found:
+            _, _, index, subsampling = min(found)
+            data, image = self._encoded(index, subsampling), self._decoded(index, subsampling)
+            best = Fitted(data, image, self.codec.qualities[index], subsampling)
+        self._files.clear()
+        return best
 
     def _search(self, num_bytes: int, subsampling: str) -> int | None:
         """Index of the quality of least error that fits."""
         count = len(self.codec.qualities)
 
         def size(index: int) -> int:
-            return len(self.encoded(index, subsampling))
+            return self._size(index, subsampling)
 
         low = self._bracket(num_bytes, subsampling) if size(0) <= num_bytes else -1
         top, index, failures = low, low + 1, 0
@@ -216,7 +207,7 @@ class _Tried:
         best, least, index, failures = None, math.inf, top, 0
         while index >= 0 and failures < FAILURES:
             if size(index) <= num_bytes:
-                error = self.decoded(index, subsampling)[1]
+                error = self._error(index, subsampling)
                 if error < least:
                     best, least, failures = index, error, 0
                 elif error > MUCH_WORSE * least:
@@ -231,11 +222,11 @@ class _Tried:
             middle = (low + high) // 2
             # The logarithm of the size is nearly a line: interpolation takes half of bisection's steps, if its end is known.
             if high < len(self.codec.qualities) and steps < 5:
-                least, most = (len(self.encoded(index, subsampling)) for index in (low, high))
+                least, most = (self._size(index, subsampling) for index in (low, high))
                 share = math.log(num_bytes / least) / math.log(most / least)
                 middle = min(max(low + round((high - low) * share), low + 1), high - 1)
             steps += 1
-            if len(self.encoded(middle, subsampling)) <= num_bytes:
+            if self._size(middle, subsampling) <= num_bytes:
                 low = middle
             else:
                 high = middle

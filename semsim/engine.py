@@ -38,7 +38,8 @@ class Job(NamedTuple):
     point: what it is called. title: for the progress display. curve: equal for points that differ in SNR only. work:
     for the devices. budget: batches until its own rule must be satisfied; most: batches that there are at all. sums:
     (batch, what the kernel returned for it) -> sums, parts. expected: errors of a batch by theory, where there is
-    one.
+    one. made_up: stands for `work.mapped` in a plan, where that takes long to make;
+    one program of such a kind is measured for all.
     """
 
     point: dict[str, str | float]
@@ -49,6 +50,7 @@ class Job(NamedTuple):
     most: int
     sums: Callable[[int, Any], tuple[Sums, Parts]]
     expected: float | None = None
+    made_up: Callable[[int], Any] | None = None
 
 
 class Sweep(NamedTuple):

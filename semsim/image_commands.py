@@ -1,7 +1,7 @@
 """`semsim run`: images through a system, learned or classical."""
 
 import sys
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -18,13 +18,31 @@ from semsim.jobs import Flat, Job, Options, Words, run_sweep
 from semsim.link import Csi, Demap
 from semsim.names import check_name, parse_range, parse_size
 from semsim.scenario import Propagation
-from semsim.separation import OnFailure, Separation
+from semsim.separation import DECODING, OnFailure, Separation
 from semsim.sweep import DEFAULT_GENERATOR
 from semsim.systems import SYSTEMS
 from semsim.systems.index_coding import IndexCoding
 from semsim.terminal import say_if_interrupted, show
 
 SYSTEM_NAMES = (*SYSTEMS, "separation")
+
+
+@dataclass(frozen=True)
+class Decoder:
+    """How coded words are received; what is left out is the system's own choice."""
+
+    num_iterations: int | None = None
+    """Most iterations of the decoder: 50 of separation, else 20."""
+    rule: Literal["offset-min-sum", "normalised-min-sum", "min-sum", "sum-product"] | None = None
+    """sum-product for separation, else offset-min-sum."""
+    schedule: Literal["layered", "flooding"] | None = None
+    precision: Literal["int8", "float32"] | None = None
+    """Of messages: float32 for separation, else int8."""
+    llr: Literal["app", "maxlog"] | None = None
+
+    def over(self, default: Decoding) -> Decoding:
+        """The default with what is given in its place. Errors: ValueError for settings that do not go together."""
+        return replace(default, **{name: value for name, value in asdict(self).items() if value is not None})
 
 
 @dataclass(frozen=True)
@@ -36,7 +54,7 @@ class Digital:
     code: Literal["none", "ldpc"] = "none"
     """ujscc: channel code of these bits. separation always has one."""
     coderate: Words = ()
-    """Fractions such as 1/2; separation also auto: those that the standard has for the modulation."""
+    """Fractions such as 1/2; separation also auto, its default: those that NR has for the modulation."""
     codec: Words = ("jpeg",)
     """separation: source codecs, of jpeg webp avif bpg."""
     cbr: str | None = None
@@ -45,15 +63,15 @@ class Digital:
     """separation: what a lost image shows: grey, the mean of all images, or the last one that arrived."""
     header_coderate: str | None = None
     """separation: send the first bytes apart, on QPSK at this rate. Default: as part of the body."""
-    decoding: Annotated[Decoding, tyro.conf.arg(name="")] = Decoding()
+    decoding: Annotated[Decoder, tyro.conf.arg(name="")] = Decoder()
 
-    def separation(self, modulation: Words | None) -> Separation:
+    def separation(self) -> Separation:
         """What a separation run reads. Errors: ValueError for options of other systems."""
         self._refuse("separation", ("index_map", "code"))
-        rate = self.coderate or (("auto",) if modulation is None else ("1/2",))
         return Separation(
-            self.codec, rate, self.cbr or "1/12", self.on_failure, self.header_coderate, self.decoding
-        )
+            self.codec, self.coderate or ("auto",), self.cbr or "1/12", self.on_failure, self.header_coderate,
+            self.decoding.over(DECODING),
+        )  # fmt: skip
 
     def indices(self, system: str) -> IndexCoding:
         """What a learned system reads. Errors: ValueError for options of the separation baseline."""
@@ -61,7 +79,10 @@ class Digital:
         if len(self.coderate) > 1:
             raise ValueError(f"{system} has one coderate a run; got {', '.join(self.coderate)}")
         return IndexCoding(
-            self.index_map, self.code, self.coderate[0] if self.coderate else "1", self.decoding
+            self.index_map,
+            self.code,
+            self.coderate[0] if self.coderate else "1",
+            self.decoding.over(Decoding()),
         )
 
     def _refuse(self, system: str, names: Words) -> None:
@@ -98,7 +119,7 @@ def run(
     Args:
         system: ujscc, deepjscc, or separation: source codec, LDPC and modulation, each on its own.
         modulation: names; ujscc also auto: the SNR of each realisation chooses. Default: all that the system has, without
-            auto; separation: auto, all combinations with a code rate, of which the best of each SNR is shown.
+            auto; separation: auto, the schemes of NR, of which the best of each SNR is shown.
         channel: awgn rayleigh-block rician-block tdl-a .. tdl-e recorded:FILE, all on one OFDM grid; or a dialect:NAME.
         esno_db: numbers or start:stop:step (stop included), dB per data symbol.
         data: embedded, cifar10, natural, an image, or a folder of images.
@@ -141,7 +162,7 @@ def run(
     sweep: Sweep
     if classical:
         sweep = separation.sweep(
-            images, modulation or "auto", channel, snr, digital.separation(modulation), realizations=realizations, csi=csi,
+            images, modulation or "auto", channel, snr, digital.separation(), realizations=realizations, csi=csi,
             width=width, total_images=total_images, propagation=propagation, generator=generator, seed=seed,
         )  # fmt: skip
     else:
@@ -157,7 +178,8 @@ def run(
     if found is None:
         return
     rows = found.rows()
-    best = best_of_each_snr(rows) if classical and modulation is None else rows
+    automatic = classical and (modulation is None or digital.coderate in ((), ("auto",)))
+    best = best_of_each_snr(rows) if automatic else rows
     columns = (
         "system",
         "codec",

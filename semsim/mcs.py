@@ -9,15 +9,36 @@ from semsim.coding import Decoding
 from semsim.frame import Frame, frame
 from semsim.names import check_name
 
-MCS = tuple(
-    (modulation, rate)
-    for modulation, rates in {
-        "qpsk": ("1/3", "1/2", "2/3"), "qam16": ("1/2", "2/3", "5/6"), "qam64": ("2/3", "3/4", "5/6"),
-        "qam256": ("3/4", "5/6"),
-    }.items()
-    for rate in rates
-)  # fmt: skip
-"""Modulations and code rates that "auto" stands for."""
+Scheme = tuple[str, str]
+"""A modulation and a code rate, as points of a run call them: "qam16", "553/1024"."""
+
+TABLE_1 = {
+    "qpsk": (120, 157, 193, 251, 308, 379, 449, 526, 602, 679),
+    "qam16": (340, 378, 434, 490, 553, 616, 658),
+    "qam64": (438, 466, 517, 567, 616, 666, 719, 772, 822, 873, 910, 948),
+}
+"""1024 times the target code rates of MCS 0 to 28, up to 64-QAM (TS 38.214 table 5.1.3.1-1)."""
+TABLE_2 = {
+    "qpsk": (120, 193, 308, 449, 602),
+    "qam16": (378, 434, 490, 553, 616, 658),
+    "qam64": (466, 517, 567, 616, 666, 719, 772, 822, 873),
+    "qam256": (682.5, 711, 754, 797, 841, 885, 916.5, 948),
+}
+"""The same of MCS 0 to 27, up to 256-QAM (table 5.1.3.1-2)."""
+
+
+def _union() -> tuple[Scheme, ...]:
+    """The schemes of both tables, each once, by modulation and rate."""
+    rates = {name: {*TABLE_1.get(name, ()), *TABLE_2[name]} for name in TABLE_2}
+    return tuple(
+        (name, f"{2 * rate:g}/2048" if rate % 1 else f"{rate}/1024")
+        for name in TABLE_2
+        for rate in sorted(rates[name])
+    )
+
+
+MCS = _union()
+"""What "auto" stands for: the schemes of NR, of both tables."""
 HEADER_BYTES = 2
 """What a header of its own carries: the first bytes of the source codec, without which the rest means nothing."""
 
@@ -33,41 +54,31 @@ def fraction(name: str, text: str) -> Fraction:
     return value
 
 
-def schemes(modulation: tuple[str, ...], coderate: tuple[str, ...]) -> list[tuple[str, str]]:
-    """Modulation and code rate of every frame: all combinations of what is named, or with "auto" for either the members of
-    MCS that agree with the other. Errors: ValueError for unknown names, and where "auto" has none of them."""
+def schemes(modulation: tuple[str, ...], coderate: tuple[str, ...]) -> list[Scheme]:
+    """Modulation and code rate of every frame: all combinations of what is named. With "auto" for the rate the rates that NR
+    has for each modulation, with "auto" for the modulation those of NR, each at the rates that are named.
+    Errors: ValueError for unknown names, and for a modulation that NR has no rates for."""
     if not modulation:
         raise ValueError("give at least one modulation")
-    rates = tuple(dict.fromkeys(coderate))
-    if modulation != ("auto",) and rates != ("auto",):
-        for name in modulation:
+    known = tuple(TABLE_2)
+    chosen, rates = known if modulation == ("auto",) else modulation, tuple(dict.fromkeys(coderate))
+    if rates != ("auto",):
+        for name in chosen:
             check_name("modulation", name, phy.MODULATIONS)
-        return list(product(modulation, rates))
-    known = tuple(dict.fromkeys(name for name, _ in MCS))
-    for name in modulation if modulation != ("auto",) else ():
+        return list(product(chosen, rates))
+    for name in chosen:
         check_name("modulation with coderate auto", name, known)
-    wanted = None if rates == ("auto",) else {fraction("coderate", rate) for rate in rates}
-    found = [
-        (name, rate) for name, rate in MCS
-        if modulation in (("auto",), (name,)) or name in modulation
-        if wanted is None or Fraction(rate) in wanted
-    ]  # fmt: skip
-    if not found:
-        listed = ", ".join(f"{name} {rate}" for name, rate in MCS)
-        raise ValueError(
-            f"auto has no coderate {', '.join(rates)}; it has {listed}: name modulations to take others"
-        )
-    return found
+    return [(name, rate) for name, rate in MCS if name in chosen]
 
 
 def frames(
-    wanted: Sequence[tuple[str, str]],
+    wanted: Sequence[Scheme],
     symbols: int,
     header: str | None,
     decoding: Decoding,
     *,
     automatic: bool,
-) -> dict[tuple[str, str], Frame]:
+) -> dict[Scheme, Frame]:
     """The frame of every scheme, its body decoded as `decoding` says; of automatic ones those that leave room for a byte.
 
     header: code rate of a header of its own; None: there is none. Errors: ValueError for frames without room for a byte."""

@@ -57,6 +57,8 @@ class Plan(NamedTuple):
 def plan(sweep: Sweep, execution: Execution) -> Plan:
     """Compiles every program of the sweep and times a few batches of each; simulates and writes nothing else.
 
+    Of programs whose data would take long to make (`Job.made_up`) one is measured, with made-up data, for all of its kind.
+
     What a target saves and what a total budget adds is not foreseen. Errors: as `engine.execute` has before it
     compiles.
     """
@@ -65,12 +67,26 @@ def plan(sweep: Sweep, execution: Execution) -> Plan:
     for job in sweep.jobs:
         shapes = tuple((leaf.shape, str(leaf.dtype)) for leaf in jax.tree.leaves(job.work.shared))
         groups.setdefault((job.work.kernel, jax.tree.structure(job.work.shared), shapes), []).append(job)
-    programs = [_program(jobs, sweep, evaluator) for jobs in groups.values()]
+    programs, alike = [], {}
+    for jobs in sorted(groups.values(), key=lambda jobs: jobs[0].made_up is not None):
+        kind = type(jobs[0].work.kernel)
+        like = alike.get(kind) if jobs[0].made_up else None
+        alike[kind] = _program(jobs, sweep, evaluator) if like is None else _as(like, jobs, sweep)
+        programs.append(alike[kind])
     return Plan(evaluator.mesh.size, programs, sweep.stop.total)
+
+
+def _as(like: Program, jobs: Sequence[Job], sweep: Sweep) -> Program:
+    """A program that is taken to cost what another does."""
+    needs = [_batches(job, sweep) for job in jobs]
+    fewest, most = (sum(need) for need in zip(*needs, strict=True))
+    return like._replace(what=_what(jobs), points=len(jobs), fewest=fewest, most=most)
 
 
 def _program(jobs: Sequence[Job], sweep: Sweep, evaluator: Evaluator) -> Program:
     work = jobs[0].work
+    if jobs[0].made_up:
+        work = work._replace(mapped=jobs[0].made_up)
     started = time.perf_counter()
     list(evaluator.batches(work, [0]))
     compiled = time.perf_counter()
@@ -95,9 +111,10 @@ def _program(jobs: Sequence[Job], sweep: Sweep, evaluator: Evaluator) -> Program
 def _seconds(job: Job, evaluator: Evaluator) -> float:
     """Of a batch: of the first, where it takes so long that it tells enough, else of those behind it."""
     numbers = [0]
+    work = job.work._replace(mapped=job.made_up) if job.made_up else job.work
     while True:
         began = time.perf_counter()
-        list(evaluator.batches(job.work, [number % job.most for number in numbers]))
+        list(evaluator.batches(work, [number % job.most for number in numbers]))
         spent = time.perf_counter() - began
         if spent > ENOUGH or len(numbers) > 1:
             return spent / len(numbers)

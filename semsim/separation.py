@@ -7,45 +7,39 @@ transmissions arrive. A lost one shows what the failure policy says, and is coun
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from itertools import product
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Literal
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, Key, UInt8
+from jaxtyping import UInt8
 
 import phy
-from channels import GENERATORS, Fading
-from phy import PilotFilter
+from channels import GENERATORS
 from semsim.backend import prepare
 from semsim.codecs import CODECS, codec
 from semsim.coding import Decoding
+from semsim.contenders import contenders
 from semsim.data import ImageSet, image_set
-from semsim.devices import Execution, Kernel, Work
-from semsim.energy import Sent, energy_sums
-from semsim.energy import sent as sent_energy
+from semsim.devices import Execution, Work
+from semsim.energy import energy_sums
 from semsim.engine import Job, Progress, Sweep, execute, silent
-from semsim.frame import Frame, bits_of_bytes, frame_symbols, send_frame
+from semsim.frame import Frame
 from semsim.image_runs import (
     ImageOrder,
     check_realizations,
     conventions,
     data_entry,
     draws_entry,
-    draws_of_piece,
     image_link,
-    joined,
     one_size,
-    pieces_of,
     row_entry,
 )
-from semsim.link import Csi, Link, declared, fade, split_keys
-from semsim.mcs import fraction, frames, schemes
+from semsim.link import Csi, Link, declared
+from semsim.mcs import Scheme, fraction, frames, schemes
 from semsim.names import check_name, parse_range
 from semsim.payload import Ledger, Line, grid_overhead
 from semsim.runs import Run
@@ -58,7 +52,7 @@ from semsim.scenario import (
     interference,
     receiver_label,
 )
-from semsim.sources import Sources, sources_of
+from semsim.sources import Replacements, Sources, sources_of
 from semsim.stopping import Stop
 from semsim.sweep import (
     DEFAULT_GENERATOR,
@@ -73,7 +67,11 @@ from semsim.sweep import (
     point_name,
 )
 from semsim.systems.ujscc import GRID
+from semsim.transmission import Arrived, Transmission
 
+DECODING = Decoding(50, "sum-product", precision="float32")
+"""Of frames, where nothing else is asked for: with offset min-sum in int8 and 20 iterations two to four times as many short
+frames are lost."""
 OnFailure = Literal["grey", "mean-image", "last-good"]
 
 
@@ -81,20 +79,20 @@ OnFailure = Literal["grey", "mean-image", "last-good"]
 class Separation:
     """How a source is coded.
 
-    codec: of `CODECS`. coderate: fractions such as "1/2", each with every modulation; "auto" takes the members of MCS that
-    have the modulation. cbr: data symbols per source sample. on_failure: what a lost image shows: grey; the mean of all
-    images (declared: the receiver knows it); or the last image that arrived in its stream, a block of images.
-    header_coderate: of a protected header; None: the first bytes are part of the body. decoding: of the body; a header has
-    `frame.HEADER_DECODING`.
+    codec: of `CODECS`. coderate: fractions such as "1/2", each with every modulation; "auto" takes those that NR has for the
+    modulation (`semsim.mcs`). cbr: data symbols per source sample. on_failure: what a lost image shows: grey; the mean of
+    all images (declared: the receiver knows it); or the last image that arrived in its stream, a block of images.
+    header_coderate: of a protected header; None: the first bytes are part of the body. decoding: of the body, by default the
+    rule that loses least; a header has `frame.HEADER_DECODING`.
     Errors: ValueError for unknown names and fractions that are none.
     """
 
     codec: tuple[str, ...] = ("jpeg",)
-    coderate: tuple[str, ...] = ("1/2",)
+    coderate: tuple[str, ...] = ("auto",)
     cbr: str = "1/12"
     on_failure: OnFailure = "grey"
     header_coderate: str | None = None
-    decoding: Decoding = Decoding()
+    decoding: Decoding = DECODING
 
     def __post_init__(self) -> None:
         for name in self.codec:
@@ -107,60 +105,6 @@ class Separation:
         fraction("cbr", self.cbr)
         if self.header_coderate is not None:
             fraction("header_coderate", self.header_coderate)
-
-
-class Arrived(NamedTuple):
-    """Which frames of a block of images were lost, and what was sent of them."""
-
-    lost: Array  # [b, draws, parts] bool: a part with a wrong bit, or that fails its checks
-    unseen: Array  # [b, draws] bool: wrong bits although every check holds
-    sent: Sent  # [b, draws]
-
-
-@dataclass(frozen=True)
-class Transmission(Kernel):
-    """Kernel: the payloads of a block of images, each over `draws` independent fades and noises."""
-
-    link: Link
-    frame: Frame
-    draws: int
-    realizations: int
-
-    def __call__(
-        self,
-        key: Key[Array, ""],
-        mapped: UInt8[Array, "b n"],
-        shared: tuple[Fading, Float[Array, ""], PilotFilter | None],
-    ) -> Arrived:
-        return self._draws(key, mapped, shared, jnp.arange(self.draws))
-
-    @property
-    def pieces(self) -> int:
-        return pieces_of(self.draws)
-
-    def piece(self, key: Key[Array, ""], mapped: Any, shared: Any, number: Int[Array, ""]) -> Arrived:
-        return self._draws(key, mapped, shared, draws_of_piece(number))
-
-    def join(self, found: Sequence[Arrived]) -> Arrived:
-        return joined(found, self.draws)
-
-    def _draws(self, key: Key[Array, ""], mapped: Any, shared: Any, numbers: Int[Array, " d"]) -> Arrived:
-        fading, noise_var, pilot_filter = shared
-        ends = np.cumsum([part.num_bytes for part in self.frame.parts])
-        sent = [bits_of_bytes(data) for data in jnp.split(mapped, ends[:-1].tolist(), axis=1)]
-
-        air = sent_energy(frame_symbols(self.frame, mapped))
-
-        def once(draw: Array) -> Arrived:
-            _, key_fading, key_noise = split_keys(jax.random.fold_in(key, draw))
-            gain = fade(key_fading, self.link, fading, (self.realizations,), self.frame.num_symbols)
-            found = send_frame(key_noise, self.link, self.frame, mapped, gain, noise_var, pilot_filter)
-            wrong = [jnp.any(part.bits != bits, axis=-1) for part, bits in zip(found, sent, strict=True)]
-            fails = jnp.stack([~part.ok for part in found], axis=-1)
-            lost = jnp.stack(wrong, axis=-1) | fails
-            return Arrived(lost, jnp.any(lost, axis=-1) & ~jnp.any(fails, axis=-1), air)
-
-        return jax.tree.map(lambda x: jnp.moveaxis(x, 0, 1), jax.lax.map(once, numbers))
 
 
 def run(
@@ -213,8 +157,10 @@ def sweep(
 ) -> Sweep:
     """What `run` simulates, point by point.
 
-    modulation: names, or "auto": all that MCS has, with coderate auto. Every image is coded once for every codec and frame,
-    at the best quality that fits; one that does not fit at any quality is lost at every point, and counted in `unfit`.
+    modulation: names, or "auto": all that NR has. Where it or the coderate is auto, schemes that cannot be the best of a
+    channel and an Es/N0 are left out there (`semsim.contenders`), and the config says which are simulated.
+    Every image is coded once for every codec and frame, at the best quality that fits; one that does not fit at any quality
+    is lost at every point, and counted in `unfit`.
     The grid is that of the learned systems, repeated, so that equal cbr costs equal channel uses. Draws are those of the
     learned systems: `semsim compare` pairs their runs with these. Other arguments as `simulation.sweep`.
     Metrics: psnr and ssim with failures shown as on_failure says; outage, images that did not arrive; unfit, those that fit
@@ -244,18 +190,23 @@ def sweep(
             f"cbr {separation.cbr} leaves no channel uses for {samples} samples: take a larger one"
         )
     link, fadings, filters = image_link(channel, csi, "nearest", propagation, phy.repeated(GRID, symbols))
-    automatic = modulation in ("auto", ["auto"], ("auto",)) or separation.coderate == ("auto",)
+    automatic = ("auto",) in (names(modulation), separation.coderate)
     plans = frames(wanted, symbols, separation.header_coderate, separation.decoding, automatic=automatic)
     ledger = _ledger(samples, symbols, link, separation)
     stop = Stop("psnr", len(images.images), abs_width=width, total=total_images)
     shown = ImageOrder(len(images.images), seed, images.groups)
+    kept = {
+        name: contenders(plans, link, name, fading, esno_db) if automatic else dict.fromkeys(esno_db, list(plans))
+        for name, fading in zip(channel, fadings, strict=True)
+    }  # fmt: skip
+    replacements = Replacements(images.images, separation.on_failure)
     jobs = []
     for name in dict.fromkeys(separation.codec):
-        sources = sources_of(name, images.images, plans, separation.on_failure)
+        sources = sources_of(name, images.images, plans, replacements)
         for (scheme, plan), place in product(plans.items(), zip(channel, fadings, filters, strict=True)):
             kernel = Transmission(link, plan, realizations, shown.block)
             source, identity = sources[scheme], channel_identity(place[0], propagation)
-            for value in esno_db:
+            for value in (value for value in esno_db if scheme in kept[place[0]][value]):
                 point = {
                     "system": "separation", "codec": name, "modulation": scheme[0], "coderate": scheme[1], **identity,
                     **receiver_label(csi, propagation), "demap": separation.decoding.llr, "esno_db": value,
@@ -270,6 +221,7 @@ def sweep(
                         work=Work(
                             kernel, shown.blocks, words, generator, shared, partial(_payloads, shown, source)
                         ),
+                        made_up=partial(_zeros, shown, plan.num_bytes),
                         budget=shown.batches,
                         most=shown.batches,
                         sums=partial(_sums, shown=shown, source=source, plan=plan),
@@ -279,7 +231,8 @@ def sweep(
         "command": "run", "title": title, "system": "separation", "separation": asdict(separation),
         "modulation": list(names(modulation)), "channel": identities(channel, propagation), "esno_db": esno_db,
         "csi": csi, "stop": stop.as_dict(), "seed": seed, "propagation": asdict(propagation),
-        "grid": asdict(link.grid) if link.grid else None, 
+        "grid": asdict(link.grid) if link.grid else None,
+        "schemes": _chosen(kept, len(plans)),
         "frames": {
             f"{name} {rate}": {line.what: f"{line.channel_uses:g} channel uses, {line.note}" for line in plan.lines()}
             for (name, rate), plan in plans.items()
@@ -292,6 +245,17 @@ def sweep(
         "conventions": conventions(channel), **interference(channel, propagation, link.grid),
     }  # fmt: skip
     return Sweep(jobs, stop, config)
+
+
+def _chosen(kept: Mapping[str, Mapping[float, list[Scheme]]], count: int) -> dict[str, dict[str, str]]:
+    """Which schemes are simulated where, for a run's config."""
+    return {
+        channel: {
+            f"{value:g} dB": f"{len(names)} of {count}: " + ", ".join(" ".join(name) for name in names)
+            for value, names in places.items()
+        }
+        for channel, places in kept.items()
+    }
 
 
 def _ledger(samples: int, symbols: int, link: Link, separation: Separation) -> Ledger:
@@ -308,14 +272,19 @@ def _ledger(samples: int, symbols: int, link: Link, separation: Separation) -> L
 
 def _payloads(shown: ImageOrder, source: Sources, batch: int) -> UInt8[np.ndarray, "blocks b n"]:
     """What is sent in a batch."""
-    return source.data[shown.streams(batch)]
+    return source.payloads(shown.streams(batch))
+
+
+def _zeros(shown: ImageOrder, num_bytes: int, batch: int) -> UInt8[np.ndarray, "blocks b n"]:
+    """As much, for a plan: no image is coded for it."""
+    return np.zeros((*shown.streams(batch).shape, num_bytes), np.uint8)
 
 
 def _sums(
     batch: int, found: Arrived, *, shown: ImageOrder, source: Sources, plan: Frame
 ) -> tuple[Sums, Parts]:
     streams, lost = shown.streams(batch), np.asarray(found.lost)  # [blocks, b], [blocks, b, draws, parts]
-    sent = np.broadcast_to(source.fits[streams][..., None], lost.shape[:3])
+    sent = np.broadcast_to(source.fits(streams)[..., None], lost.shape[:3])
     ok = ~lost.any(axis=-1) & sent
     quality = shown.real(batch, source.quality(streams, ok).mean(axis=2))
     groups = shown.photographs(batch)
@@ -326,7 +295,7 @@ def _sums(
     for name, values in events.items():
         errors = shown.real(batch, values.sum(axis=2))
         sums[name], parts[name] = count_sums(errors, lost.shape[2], groups), errors.tolist()
-    fits = shown.real(batch, source.fits[streams])
+    fits = shown.real(batch, source.fits(streams))
     air = jax.tree.map(
         lambda x: shown.real(batch, np.asarray(x)[..., 0])[fits], found.sent
     )  # of every draw the same

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from semsim import containers, data
-from semsim.codecs import CODECS, SourceCodec, codec, fit, fit_all
+from semsim.codecs import CODECS, Fitter, SourceCodec, codec, fit
 
 PILLOW = ("jpeg", "webp", "avif")
 LAYOUTS = [(name, chroma) for name in PILLOW for chroma in codec(name).subsamplings]
@@ -170,7 +170,9 @@ def test_no_setting_that_fits_is_better(name, count):
     budgets = (24, 40, 64, 90, 128, 200, 333, 5000)
     images = patches(8)[-count:]
     coder = codec(name)
-    for image, fitted in zip(images, fit_all(coder, images, budgets, workers=2), strict=True):
+    for image in images:
+        fitter = Fitter(coder, image)
+        fitted = [fitter.best(budget) for budget in budgets]
         best = exhaustive(coder, image, budgets)
         for budget, value, found in zip(budgets, best, fitted, strict=True):
             if found is None:
@@ -239,12 +241,15 @@ def test_search_finds_the_best_of_rough_curves_in_a_fraction_of_the_trials():
     assert written_in_all / 60 < 20  # of 80
 
 
-def test_all_fits_come_in_order_whatever_the_number_of_threads():
-    images = patches(5)
-    alone = [(fit(codec("jpeg"), image, 80), fit(codec("jpeg"), image, 160)) for image in images]
-    for workers in (1, 3, None):
-        together = list(fit_all(codec("jpeg"), iter(images), (80, 160), workers))
-        assert [[x.data for x in pair] for pair in together] == [[x.data for x in pair] for pair in alone]
+def test_budgets_share_what_was_tried_and_find_what_each_finds_alone():
+    black = np.zeros((1, 1, 3), np.uint8)
+    form = Rough(3)
+    alone = [fit(SourceCodec("rough", form), black, budget) for budget in (100, 40, 300, 100)]
+    first, form.written = form.written, 0
+    fitter = Fitter(SourceCodec("rough", form), black)
+    together = [fitter.best(budget) for budget in (100, 40, 300, 100)]
+    assert [one.data for one in together] == [one.data for one in alone]
+    assert form.written < first
 
 
 # --- mistakes and damage ----------------------------------------------------------------------------------------------

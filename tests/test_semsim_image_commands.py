@@ -120,7 +120,7 @@ def test_a_recording_is_made_and_replayed(capsys, tmp_path):
         (["run", "separation", "--codec", "gif"], "unknown codec 'gif'"),
         (["run", "separation", "--demap", "app"], "leave these options out"),
         (["run", "ujscc", "--tile", "--whole"], "take one of them"),
-        (["run", "separation", "--rule", "sum-product"], 'needs precision="float32"'),
+        (["run", "separation", "--precision", "int8"], 'needs precision="float32"'),
         (["ber", "--code", "ldpc", "--k", "512", "--n", "0"], "sends some; got 512 and 0"),
         (["run", "wepseparation"], "unknown system 'wepseparation'"),
         (["run", "separation", "--modulation", "qpsk", "--cbr", "1/500"], "leave no byte for the payload"),

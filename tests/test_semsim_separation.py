@@ -9,14 +9,14 @@ import pytest
 
 import phy
 from semsim import simulation
-from semsim.codecs import codec, fit
+from semsim.codecs import Fitted, codec, fit
 from semsim.coding import Coding
 from semsim.data import from_array, load
 from semsim.error_rates import ber
 from semsim.frame import bits_of_bytes, frame
-from semsim.mcs import fraction
-from semsim.separation import Separation, run, sweep
-from semsim.sources import Sources, measured
+from semsim.mcs import MCS, fraction
+from semsim.separation import DECODING, Separation, run, sweep
+from semsim.sources import Replacements, Sources, measured
 from semsim.stats import FOUR_SIGMA, proportion_interval
 from semsim.systems.ujscc import GRID
 
@@ -85,17 +85,39 @@ def test_an_image_that_does_not_fit_is_lost_and_counted(patches):
     assert value(found, "outage")["errors"] == unfit and value(found, "body_lost")["errors"] == 0
 
 
+class Ready:
+    """A fitter that has one answer, and counts how often it is asked."""
+
+    def __init__(self, answer):
+        self.answer, self.asked = answer, 0
+
+    def best(self, num_bytes):
+        self.asked += 1
+        return self.answer
+
+
+def test_an_image_is_coded_once_and_when_it_is_sent():
+    original = np.random.default_rng(0).integers(0, 256, (5, 16, 16, 3), dtype=np.uint8)
+    fitters = [Ready(Fitted(bytes((n + 1,) * 2), one, 1, "")) for n, one in enumerate(original)]
+    fitters[3].answer = None
+    source = Sources(fitters, 3, Replacements(original, "grey"))
+    chosen = np.array([[3, 1], [1, 1]])
+    np.testing.assert_array_equal(source.payloads(chosen), [[[0, 0, 0], [2, 2, 0]], [[2, 2, 0], [2, 2, 0]]])
+    np.testing.assert_array_equal(source.fits(chosen), [[False, True], [True, True]])
+    source.quality(chosen, np.ones((2, 2, 1), bool))
+    assert [one.asked for one in fitters] == [0, 1, 0, 1, 0]
+
+
 @pytest.mark.parametrize("policy", ["grey", "mean-image", "last-good"])
 def test_lost_images_show_what_the_policy_says(policy):
     """By hand: a stream of four, with two draws; the first draw loses images 0 and 2, the second all but 1."""
     rng = np.random.default_rng(1)
     original = rng.integers(0, 256, (4, 16, 16, 3), dtype=np.uint8)
     arriving = np.clip(original.astype(int) + rng.integers(-20, 20, original.shape), 0, 255).astype(np.uint8)
-    shown_when_lost = np.full_like(original, 128)
-    source = Sources(
-        original, np.zeros((4, 1), np.uint8), np.ones(4, bool), arriving, measured(original, arriving),
-        measured(original, shown_when_lost), policy,
-    )  # fmt: skip
+    replacement = np.full(original.shape[1:], 128, np.uint8)
+    if policy == "mean-image":
+        replacement = np.round(original.mean(axis=0)).astype(np.uint8)
+    source = Sources([Ready(Fitted(b"x", one, 1, "")) for one in arriving], 1, Replacements(original, policy))
     ok = np.array([[False, False], [True, True], [False, False], [True, False]])
     chosen = np.array([[2, 0, 3, 1]])
     found = source.quality(chosen, ok[None])
@@ -106,7 +128,7 @@ def test_lost_images_show_what_the_policy_says(policy):
             if ok[place, draw] or (policy == "last-good" and last is not None):
                 shown = arriving[last]
             else:
-                shown = shown_when_lost[0]
+                shown = replacement
             expected = measured(original[image][None], shown[None])[0]
             np.testing.assert_allclose(found[0, place, draw], expected, atol=1e-6)
 
@@ -134,7 +156,7 @@ def test_the_cliff_is_that_of_the_code(patches):
     found = run(patches, "qam16", "awgn", esno_db, Separation(coderate=("1/2",)), realizations=64)
     ebno_db = esno_db[1:-1] - 10 * math.log10(4 * part.block.num_bits / part.block.n)
     assert phy.ebnodb2esnodb(ebno_db[0], 4, part.block.coderate) == pytest.approx(esno_db[1])
-    coding = Coding("ldpc", part.block.num_bits, part.block.n, crc="16")
+    coding = Coding("ldpc", part.block.num_bits, part.block.n, crc="16", decoding=DECODING)
     words = [
         row for row in ber("qam16", "awgn", ebno_db, coding=coding, min_errors=10_000, max_bits=2e6).rows()
         if row["metric"] == "bler"
@@ -152,15 +174,21 @@ def test_the_cliff_is_that_of_the_code(patches):
     assert abs(cliff - threshold) < 0.2, (cliff, threshold)
 
 
-def test_auto_is_every_scheme():
+def test_auto_is_the_schemes_of_nr_that_can_be_the_best():
     images = load("embedded", limit=1)
-    jobs = sweep(images, "auto", "awgn", [0.0], Separation(coderate=("auto",), cbr="1/6")).jobs
-    schemes = {(job.point["modulation"], job.point["coderate"]) for job in jobs}
-    assert len(jobs) == len(schemes) >= 8 and ("qam16", "1/2") in schemes
-    (job, *others) = sweep(images, "auto", "awgn", [0.0], Separation(coderate=("0.5",), cbr="1/6")).jobs
-    assert job.point["coderate"] == "1/2" and len(others) == 1
-    fewer = sweep(images, "auto", "awgn", [0.0], Separation(coderate=("auto",), cbr="1/96")).jobs
-    assert 0 < len(fewer) < len(jobs)  # the lowest rates leave no byte
+
+    def chosen(modulation, esno_db, coderate="auto", cbr="1/12"):
+        found = sweep(images, modulation, "awgn", [esno_db], Separation(coderate=(coderate,), cbr=cbr))
+        return [(job.point["modulation"], job.point["coderate"]) for job in found.jobs]
+
+    low, high = chosen("auto", 2.0), chosen("auto", 14.0)
+    assert 3 <= len(low) <= 8 and 3 <= len(high) <= 8 and set(low) | set(high) < set(MCS)
+    assert {name for name, _ in low} <= {"qpsk", "qam16"} and {name for name, _ in high} == {"qam64"}
+    assert chosen("qam16", 14.0) == [("qam16", "658/1024")]  # all arrive: the one that carries most
+    assert chosen("auto", 6.0, "0.5") == [("qpsk", "0.5"), ("qam16", "0.5")]  # the others are hopeless
+    config = sweep(images, "auto", "awgn", [2.0]).config
+    assert config["schemes"]["awgn"]["2 dB"].startswith(f"{len(low)} of {len(MCS)}: ")
+    assert len(chosen("auto", -20.0)) == 1  # nothing arrives, and the point is there all the same
 
 
 @pytest.mark.parametrize(
@@ -170,7 +198,10 @@ def test_auto_is_every_scheme():
         (lambda images: Separation(coderate=("3/2",)), r"coderate must be in \(0, 1\]"),
         (lambda images: Separation(cbr="a"), "cbr is a fraction such as 1/2; got 'a'"),
         (lambda images: Separation(on_failure="freeze"), "on_failure"),
-        (lambda images: sweep(images, "qpsk", "awgn", [0.0], Separation(cbr="1/600")), "leave no byte"),
+        (
+            lambda images: sweep(images, "qpsk", "awgn", [0.0], Separation(coderate=("1/2",), cbr="1/600")),
+            "leave no byte",
+        ),
         (lambda images: sweep(images, "qpsk", "awgn", [0.0], Separation(cbr="1/9999")), "no channel uses"),
         (
             lambda images: sweep(images, "qpsk", "awgn", [0.0], Separation(coderate=("0.99",))),
@@ -178,10 +209,7 @@ def test_auto_is_every_scheme():
         ),
         (lambda images: sweep(images, "qam5", "awgn", [0.0]), "modulation"),
         (lambda images: fraction("x", "0"), "must be in"),
-        (
-            lambda images: sweep(images, "auto", "awgn", [0.0], Separation(coderate=("1/4",))),
-            "auto has no coderate 1/4",
-        ),
+        (lambda images: sweep(images, "qam1024", "awgn", [0.0]), "modulation with coderate auto"),
         (
             lambda images: sweep(images, "qpsk", "dialect:chunbaobao", [0.0]),
             "no noise variance that soft bits",
