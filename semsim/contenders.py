@@ -22,7 +22,8 @@ from semsim.link import Link, fade
 from semsim.mcs import Scheme
 
 MARGIN_DB = 2.0
-"""What a decoder of this project may need more than the bound; at 60 to 1900 bits it needs 0.6 to 1.5 dB (measured)."""
+"""What a decoder of this project may need more than the bound: chosen, not measured over all schemes. A code of 40 bits
+needs 1.0 to 1.3 dB (docs/short_codes.md)."""
 NOTHING, EVERYTHING = 0.01, 0.999
 """Shares of frames: with less than the first arriving, even over the bound, a scheme shows little but losses; with more than
 the second, even MARGIN_DB below the bound, it shows no loss that an interval could tell."""
