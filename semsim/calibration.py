@@ -72,7 +72,9 @@ def write_usage(
     for row, order in enumerate(ORDERS):
         size = 2 ** phy.num_bits(order)
         points = phy.modulation(order).modulate(jnp.arange(size))
-        old, new = (float(index_amplitude(shares[row, :size], points)) for shares in (before, usage))
+        old, new = (
+            float(index_amplitude(jnp.asarray(shares[row, :size]), points)) for shares in (before, usage)
+        )
         rows.append(
             {"order": order, "images": len(chosen), "gain_db": _db(new), "es_db_before": _db(old / new)}
         )

@@ -63,13 +63,11 @@ def compare(left: Run, right: Run, confidence: float = 0.95) -> list[dict]:
     if not found:
         raise ValueError(f"{_names(left, right)} have no point in common: {mismatch(left, right)}")
     for pair in found:
-        energies = (
-            energy_fields(total(run.batches(label)))
-            for run, label in zip((left, right), pair[1:], strict=True)
+        ours, theirs = (
+            (name_of(run), energy_fields(total(run.batches(label))))
+            for run, label in ((left, pair.left), (right, pair.right))
         )
-        check_energy(
-            *zip((name_of(left), name_of(right)), energies, strict=True), f"{_point(pair)} cannot be compared"
-        )
+        check_energy(ours, theirs, f"{_point(pair)} cannot be compared")
     rows = [row for pair in found for row in _rows(pair, left, right, confidence)]
     if not rows:
         reasons = {entry["reason"] for entry in skipped(left, right)}

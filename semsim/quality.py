@@ -52,9 +52,9 @@ class Quality(Kernel):
         shared: tuple[nnx.State, Point],
     ) -> Scores:
         each = self._draws(key, mapped, shared, jnp.arange(self.draws))
-        errors = jax.tree.map(partial(jnp.sum, axis=0), (each.symbol_errors, each.word_errors))
+        symbols, words = jax.tree.map(partial(jnp.sum, axis=0), (each.symbol_errors, each.word_errors))
         sent = None if each.sent is None else over_draws(each.sent, 0)
-        return Scores(jnp.mean(each.psnr, axis=0), jnp.mean(each.ssim, axis=0), *errors, sent)
+        return Scores(jnp.mean(each.psnr, axis=0), jnp.mean(each.ssim, axis=0), symbols, words, sent)
 
     @property
     def pieces(self) -> int:
@@ -66,10 +66,12 @@ class Quality(Kernel):
 
     def join(self, found: Sequence[Scores]) -> Scores:
         each = joined(found, self.draws)
-        errors = jax.tree.map(lambda counts: counts.sum(axis=-1), (each.symbol_errors, each.word_errors))
+        symbols, words = jax.tree.map(
+            lambda counts: counts.sum(axis=-1), (each.symbol_errors, each.word_errors)
+        )
         sent = None if each.sent is None else over_draws(each.sent, -1)
         return Scores(
-            each.psnr.mean(axis=-1, dtype=float), each.ssim.mean(axis=-1, dtype=float), *errors, sent
+            each.psnr.mean(axis=-1, dtype=float), each.ssim.mean(axis=-1, dtype=float), symbols, words, sent
         )
 
     def _draws(self, key: Key[Array, ""], mapped: Any, shared: Any, numbers: Int[Array, " d"]) -> Scores:

@@ -25,7 +25,7 @@ from semsim.coding import Decoding
 from semsim.contenders import contenders
 from semsim.data import ImageSet, image_set
 from semsim.devices import Execution, Work
-from semsim.energy import energy_sums
+from semsim.energy import Sent, energy_sums
 from semsim.engine import Job, Progress, Sweep, execute, silent
 from semsim.frame import Frame
 from semsim.image_runs import (
@@ -296,7 +296,7 @@ def _sums(
         errors = shown.real(batch, values.sum(axis=2))
         sums[name], parts[name] = count_sums(errors, lost.shape[2], groups), errors.tolist()
     fits = shown.real(batch, source.fits(streams))
-    air = jax.tree.map(
-        lambda x: shown.real(batch, np.asarray(x)[..., 0])[fits], found.sent
-    )  # of every draw the same
+    air = Sent(
+        *(shown.real(batch, np.asarray(x)[..., 0])[fits] for x in found.sent)
+    )  # the same in every draw
     return sums | energy_sums(air, None if groups is None else groups[fits]), parts

@@ -69,8 +69,8 @@ def test_orders_of_index_systems_send_energy_1_and_without_the_gain_would_not(na
             )
             sigma = found.std() * np.sqrt(1 / len(SEEN) + 1 / len(HELD))
             assert abs(found.mean() - 1) <= 4 * sigma + 1e-5, order
-        if order in ("bpsk", "qpsk"):
-            np.testing.assert_allclose(found, 1, atol=1e-5)
+            if order in ("bpsk", "qpsk"):
+                np.testing.assert_allclose(found, 1, atol=1e-5)
     found = np.asarray(
         energies(state, images, jnp.int32(4), per_order.natural_labels(), jnp.asarray(uniform))
     )
