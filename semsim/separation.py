@@ -31,6 +31,7 @@ from semsim.engine import Job, Progress, Sweep, execute, silent
 from semsim.frame import Frame, bits_of_bytes, send_frame
 from semsim.image_runs import (
     ImageOrder,
+    check_room,
     conventions,
     data_entry,
     draws_entry,
@@ -217,6 +218,7 @@ def sweep(
     """
     prepare()
     images = image_set(images)
+    check_room(images)
     if realizations < 1:
         raise ValueError(f"realizations must be at least 1; got {realizations}")
     check_name("generator", generator, GENERATORS)
@@ -242,7 +244,7 @@ def sweep(
     plans = frames(wanted, symbols, separation.header_coderate, separation.decoding, automatic=automatic)
     ledger = _ledger(samples, symbols, link, separation)
     stop = Stop("psnr", len(images.images), abs_width=width, total=total_images)
-    shown = ImageOrder(len(images.images), seed, images.groups)
+    shown = ImageOrder(images.sizes, seed, images.groups)
     jobs = []
     for name in dict.fromkeys(separation.codec):
         sources = sources_of(name, images.images, plans, separation.on_failure)
@@ -279,7 +281,7 @@ def sweep(
             for (name, rate), plan in plans.items()
         },
         "codecs": {name: codec(name).note for name in separation.codec},
-        "draws": draws_entry(generator, realizations),
+        "draws": draws_entry(generator, realizations, shown),
         "data": data_entry(images),
         "ledger": ledger.as_dict(), 
         "row": {"cbr": ledger.cbr, "cbr_payload": ledger.cbr_payload, **row_entry(images)},
