@@ -80,7 +80,9 @@ def test_a_whole_photograph_costs_what_its_tiles_cost(capsys, tmp_path):
     tiles = printed(capsys)
     assert {row["n"] for row in whole} == {1} and {row["n"] for row in tiles} == {2}
     assert {row["cbr"] for row in whole} == {row["cbr"] for row in tiles}
-    assert "asked for 32x32" in failed(capsys, "run", "ujscc", *wanted)
+    assert cli.main(["run", "ujscc", *wanted]) == 0
+    assert printed(capsys) == whole
+    assert "size takes a side such as 256" in failed(capsys, "run", "ujscc", *wanted, "--size", "wide")
 
 
 def test_coded_error_rates_have_their_own_columns(capsys):
