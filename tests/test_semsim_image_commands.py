@@ -123,7 +123,7 @@ def test_a_recording_is_made_and_replayed(capsys, tmp_path):
         (["run", "separation", "--demap", "app"], "leave these options out"),
         (["run", "ujscc", "--tile", "--whole"], "take one of them"),
         (["run", "separation", "--rule", "sum-product"], 'needs precision="float32"'),
-        (["ber", "--code", "ldpc", "--k", "512", "--n", "0"], "sends some; got 512 and 0"),
+        (["ber", "--code", "ldpc", "--k", "512", "--n", "0"], "n must be in [1, 10,223,936]; got 0"),
         (["run", "wepseparation"], "unknown system 'wepseparation'"),
         (["run", "separation", "--modulation", "qpsk", "--cbr", "1/500"], "leave no byte for the payload"),
         (["ber", "--k", "100"], "add code ldpc"),
