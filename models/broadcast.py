@@ -43,6 +43,10 @@ class BroadcastConfig:
         """Height and width of an image."""
         return self.encoder.image_shape
 
+    def fitting(self, height: int, width: int) -> tuple[int, int]:
+        """The least size that encoder and decoders take, from this one on."""
+        return self.encoder.fitting(height, width)
+
     @property
     def maps(self) -> int:
         return self.encoder.maps

@@ -13,6 +13,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from models.analogue import Analogue
+from models.layers import whole_units
 
 STRIDE = 4  # two of the five convolutions halve the grid
 HE = nnx.initializers.he_normal()
@@ -45,6 +46,10 @@ class DeepJSCCConfig:
     def image_shape(self) -> tuple[int, int]:
         """Height and width of an image."""
         return self.image_size, self.image_size
+
+    def fitting(self, height: int, width: int) -> tuple[int, int]:
+        """The least size of whole tiles, from this one on: `models.Tiled` makes them images of this codec."""
+        return whole_units(height, width, self.image_size)
 
     @property
     def grid(self) -> tuple[int, int]:

@@ -47,6 +47,10 @@ class IndexedConfig:
         """Height and width of an image."""
         return self.net.image_shape
 
+    def fitting(self, height: int, width: int) -> tuple[int, int]:
+        """The least size that the net takes, from this one on."""
+        return self.net.fitting(height, width)
+
     @property
     def num_vectors(self) -> int:
         """Indices of an image."""

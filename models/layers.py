@@ -107,6 +107,11 @@ class ResidualBlock(nnx.Module):
         return nnx.relu(x + self.second(hidden, row, train=train))
 
 
+def whole_units(height: int, width: int, unit: int) -> tuple[int, int]:
+    """The least multiples of `unit`, from these on."""
+    return -(-height // unit) * unit, -(-width // unit) * unit
+
+
 def space_to_depth(x: Float[Array, "b h w c"], factor: int) -> Float[Array, "b hh ww cc"]:
     """Each factor x factor square becomes one position with factor^2 times the channels."""
     b, h, w, c = x.shape

@@ -16,7 +16,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from models.analogue import Analogue
-from models.layers import depth_to_space, space_to_depth
+from models.layers import depth_to_space, space_to_depth, whole_units
 
 PATCH = 4
 SNR_SCALE = 10.0
@@ -66,6 +66,10 @@ class ResidualConfig:
     def image_shape(self) -> tuple[int, int]:
         """Height and width of an image."""
         return self.height, self.width
+
+    def fitting(self, height: int, width: int) -> tuple[int, int]:
+        """The least size, from this one on, of whole patches."""
+        return whole_units(height, width, PATCH)
 
     @property
     def patch(self) -> int:

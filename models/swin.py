@@ -18,7 +18,7 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from models.analogue import Analogue
-from models.layers import depth_to_space, space_to_depth
+from models.layers import depth_to_space, space_to_depth, whole_units
 from models.windows import TRUNCATED, SwinBlock, fitting_window
 
 BLOCK_ARRAYS, GATE_ARRAYS = 13, 8
@@ -83,6 +83,16 @@ class SwinConfig:
     def image_shape(self) -> tuple[int, int]:
         """Height and width of an image."""
         return self.height, self.width
+
+    def fitting(self, height: int, width: int) -> tuple[int, int]:
+        """The least size, from this one on, of whole patches and windows.
+
+        The size itself, or multiples of a window of the last stage, which windows of every stage divide.
+        """
+        try:
+            return replace(self, height=height, width=width).image_shape
+        except ValueError:
+            return whole_units(height, width, self.patch * self.window)
 
     @property
     def patch(self) -> int:

@@ -30,7 +30,7 @@ class TiledConfig:
     @property
     def tile(self) -> int:
         """Side of a tile."""
-        return self.of_tile.image_size
+        return self.of_tile.image_shape[0]
 
     @property
     def image_shape(self) -> tuple[int, int]:

@@ -14,7 +14,14 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Int
 
-from models.layers import ConvNorm, ResidualBlock, SwitchableBatchNorm, depth_to_space, space_to_depth
+from models.layers import (
+    ConvNorm,
+    ResidualBlock,
+    SwitchableBatchNorm,
+    depth_to_space,
+    space_to_depth,
+    whole_units,
+)
 from models.vq import Quantised, VectorQuantizer
 
 PATCH = 4  # one grid position per 4 x 4 pixels: all the work is done on that grid
@@ -53,6 +60,10 @@ class UJSCCConfig:
     def image_shape(self) -> tuple[int, int]:
         """Height and width of an image."""
         return self.image_size, self.image_size
+
+    def fitting(self, height: int, width: int) -> tuple[int, int]:
+        """The least size of whole tiles, from this one on: `models.Tiled` makes them images of this codec."""
+        return whole_units(height, width, self.image_size)
 
     @property
     def num_vectors(self) -> int:

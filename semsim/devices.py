@@ -87,6 +87,7 @@ class Work(NamedTuple):
     generator: str
     shared: Any
     mapped: Callable[[int], Any]  # batch -> pytree of [blocks, ...], or ()
+    example: int = 0  # a batch that `mapped` has: one work may serve only some of the batches of a point
 
 
 class Stopped(Exception):
@@ -177,7 +178,7 @@ class Evaluator:
     def _traced(self, work: Work, width: int) -> Any:
         """The program as JAX traces it, from shapes alone; a call of these shapes does not trace it again."""
         size = self._call_size(work, width)
-        words, numbers, mapped, shared, piece = self._arguments(work, _Call((0,), 0), work.blocks)
+        words, numbers, mapped, shared, piece = self._arguments(work, _Call((work.example,), 0), work.blocks)
         numbers, mapped = jax.tree.map(
             lambda leaf: jax.ShapeDtypeStruct((size, *leaf.shape[1:]), leaf.dtype), (numbers, mapped)
         )

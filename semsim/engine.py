@@ -8,7 +8,7 @@ time: a run that was killed and resumed, at any moment, ends with the rows of on
 """
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -39,7 +39,7 @@ class Job(NamedTuple):
     for the devices. budget: batches until its own rule must be satisfied; most: batches that there are at all. sums:
     (batch, what the kernel returned for it) -> sums, parts. expected: errors of a batch by theory, where there is
     one. made_up: stands for `work.mapped` in a plan, where that takes long to make;
-    one program of such a kind is measured for all.
+    one program of such a kind is measured for all. work_of: of a batch, where their shapes differ.
     """
 
     point: dict[str, str | float]
@@ -51,6 +51,17 @@ class Job(NamedTuple):
     sums: Callable[[int, Any], tuple[Sums, Parts]]
     expected: float | None = None
     made_up: Callable[[int], Any] | None = None
+    work_of: Callable[[int], Work] | None = None
+
+    def programs(self, batches: Iterable[int]) -> list[tuple[Work, list[int]]]:
+        """These batches by the work that they are."""
+        if self.work_of is None:
+            return [(self.work, list(batches))]
+        found: dict[int, tuple[Work, list[int]]] = {}
+        for number in batches:
+            work = self.work_of(number)
+            found.setdefault(id(work), (work, []))[1].append(number)
+        return list(found.values())
 
 
 class Sweep(NamedTuple):
@@ -275,11 +286,12 @@ class _Loop:
             return
         room = -len(left) % self.evaluator.batches_per_call(job.work)
         later = range(left[-1] + 1, min(left[-1] + 1 + room, job.most))
-        for number, found in self.evaluator.batches(job.work, [*left, *later], self.asked):
-            if number in later:
-                self.ahead[number] = found
-            else:
-                yield number, found
+        for work, numbers in job.programs([*left, *later]):
+            for number, found in self.evaluator.batches(work, numbers, self.asked):
+                if number in later:
+                    self.ahead[number] = found
+                else:
+                    yield number, found
 
     def _width(self, job: Job, state: _State) -> float:
         """What is widest on a figure: relative for an error rate, in dB for a mean; a point without errors comes

@@ -122,11 +122,12 @@ def run(
             auto; separation: auto, the schemes of NR, of which the best of each SNR is shown.
         channel: awgn rayleigh-block rician-block tdl-a .. tdl-e recorded:FILE, all on one OFDM grid; or a dialect:NAME.
         esno_db: numbers or start:stop:step (stop included), dB per data symbol.
-        data: embedded, cifar10, natural, an image, or a folder of images.
+        data: embedded, cifar10, natural, an image, or a folder of images. They may have any size, and different ones: each
+            is padded to what the codec's patches, windows or tiles divide, which the ledger prices, and measured without.
         limit: use the first so many images.
         size: a side such as 256, or WIDTHxHEIGHT: scale each image until it fills it, and crop about the centre.
-        tile: cut larger images into tiles of the codec's size, each an image of its own.
-        whole: send larger images whole, tiles side by side in one transmission.
+        tile: cut larger images into tiles of the codec's size, each an image of its own; borders are left out.
+        whole: keep larger images together, as it is done without this option too: commands of earlier versions have it.
         on_bad: an unreadable file, or one too small for a tile, stops the run, or is skipped and counted.
         realizations: channel draws per image.
         checkpoint: weights to use in place of the ones that ship.
@@ -148,12 +149,10 @@ def run(
         raise ValueError(
             "separation has no checkpoint, demaps softly (llr), and sends images whole: leave these options out"
         )
-    # Its images are what the codec takes: their own size, or tiles of 32.
+    # Tiles are what the codec was made for; separation's are those of the others.
     side = 32 if classical else nnx.eval_shape(SYSTEMS[system].fresh).config.image_shape[0]
-    any_size = classical or SYSTEMS[system].adapt is not None
     images = data_sets.load(
         data,
-        size=None if tile or whole or any_size else side,
         resize=None if size is None else parse_size("size", size),
         tile=side if tile else None,
         limit=limit,
@@ -169,7 +168,7 @@ def run(
         modulations = modulation or tuple(name for name in SYSTEMS[system].modulations if name != "auto")
         sweep = simulation.sweep(
             system, images, modulations, channel, snr, checkpoint=checkpoint, realizations=realizations, csi=csi,
-            demap=demap, coding=digital.indices(system), cbr=digital.cbr, whole=whole, width=width,
+            demap=demap, coding=digital.indices(system), cbr=digital.cbr, width=width,
             total_images=total_images, propagation=propagation, generator=generator, seed=seed,
         )  # fmt: skip
     if is_leader() and images.left_out:
@@ -193,6 +192,7 @@ def run(
         "n",
         "photographs",
         "cbr",
+        "cbr_largest",
         "cbr_payload",
     )
     show(rows if job.json else best, job.json, columns)

@@ -14,6 +14,7 @@ from phy import PilotFilter, ResourceGrid
 from semsim.data import ImageSet
 from semsim.energy import CONVENTION
 from semsim.link import Csi, Demap, Link
+from semsim.metrics import WINDOW
 from semsim.scenario import (
     NORMALISATION,
     Propagation,
@@ -25,7 +26,9 @@ from semsim.scenario import (
 )
 
 BLOCK = 16
-"""Images in a block: what a core works on at once."""
+"""Images in a block, what a core works on at once: so many of at most `BLOCK_PIXELS` together."""
+BLOCK_PIXELS = 16 * 128 * 128
+"""Of all images of a block: what bounds the memory that a net takes."""
 BLOCKS = 8
 """Blocks in a batch, of sets that have so many."""
 
@@ -69,7 +72,8 @@ def conventions(channel: tuple[str, ...]) -> dict[str, str]:
 
 def data_entry(images: ImageSet) -> dict[str, str | int]:
     """Which images, for a run's config."""
-    checksum = f"{crc32(images.images.tobytes()):08x}"
+    pixels = b"".join(image.tobytes() for image in images.images) if images.mixed else images.images.tobytes()
+    checksum = f"{crc32(pixels):08x}"
     entry = {"name": images.name, "images": len(images.images), "crc32": checksum, "note": images.note}
     return entry if images.groups is None else entry | {"photographs": len(np.unique(images.groups))}
 
@@ -85,14 +89,24 @@ def one_size(images: ImageSet, what: str) -> tuple[int, int]:
     return images.sizes[0]
 
 
+def check_room(images: ImageSet) -> None:
+    """Errors: ValueError for an image that is smaller than a window of SSIM."""
+    for name, size in zip(images.names, images.sizes, strict=True):
+        if min(size) < WINDOW:
+            raise ValueError(
+                f"{name} has {size[0]}x{size[1]} pixels (height x width); SSIM needs {WINDOW} on each side: leave it out"
+            )
+
+
 def row_entry(images: ImageSet) -> dict[str, str]:
     """What rows say of the images: what of the source is not in the numbers."""
     return {"left_out": images.left_out} if images.left_out else {}
 
 
-def draws_entry(generator: str, realizations: int) -> dict[str, str | int]:
+def draws_entry(generator: str, realizations: int, shown: "ImageOrder") -> dict[str, str | int]:
     """How batches are made, for a run's config: runs that agree in it meet the same draws."""
-    return {"generator": generator, "blocks": BLOCKS, "block": BLOCK, "realizations": realizations}
+    blocks = BLOCKS if shown.block > 1 else 1
+    return {"generator": generator, "blocks": blocks, "block": shown.block, "realizations": realizations}
 
 
 def image_link(
@@ -117,34 +131,38 @@ def image_link(
 class ImageOrder:
     """Numbers of images in an order drawn from the seed, batch by batch; the last batch is filled up and says so.
 
-    groups: the photographs that they were cut from, as `ImageSet` has them.
+    sizes: height and width of each. Photographs, and images of mixed sizes, are batches of their own, so that a batch has
+    one shape and those of a point that ends early are still a random sample. How they are portioned follows from their
+    sizes alone: all systems meet the same draws. groups: the photographs that they were cut from, as `ImageSet` has them.
     """
 
-    def __init__(self, count: int, seed: int, groups: np.ndarray | None = None):
+    def __init__(self, sizes: Sequence[tuple[int, int]], seed: int, groups: np.ndarray | None = None):
+        count, pixels = len(sizes), max(height * width for height, width in sizes)
         self.order = np.random.default_rng(seed).permutation(count)
         self.groups = groups
-        self.block = BLOCK
-        self.blocks = min(BLOCKS, -(-count // BLOCK))
+        self.block = 1 if len(set(sizes)) > 1 else max(1, min(BLOCK, BLOCK_PIXELS // pixels))
+        self.blocks = min(BLOCKS, -(-count // self.block)) if self.block > 1 else 1
         self.batches = -(-count // (self.block * self.blocks))
 
     def streams(self, batch: int) -> Int[np.ndarray, "blocks b"]:
         """[blocks, block], always the same shape, so that the last one compiles nothing."""
-        chosen = self._chosen(batch)
+        chosen = self.chosen(batch)
         return np.pad(chosen, (0, self.block * self.blocks - len(chosen)), mode="edge").reshape(
             self.blocks, self.block
         )
 
     def size(self, batch: int) -> int:
         """Images of a batch that are no filling."""
-        return len(self._chosen(batch))
+        return len(self.chosen(batch))
 
     def photographs(self, batch: int) -> Int[np.ndarray, "n"] | None:
         """Of each image of a batch, without the filling, the number of its photograph; None: each is one of its own."""
-        return None if self.groups is None else self.groups[self._chosen(batch)]
+        return None if self.groups is None else self.groups[self.chosen(batch)]
 
     def real(self, batch: int, values: Shaped[np.ndarray, "blocks b *c"]) -> Shaped[np.ndarray, "n *c"]:
         """Values of the images of a batch, without those of the filling."""
         return values.reshape(-1, *values.shape[2:])[: self.size(batch)]
 
-    def _chosen(self, batch: int) -> np.ndarray:
+    def chosen(self, batch: int) -> Int[np.ndarray, " n"]:
+        """The images of a batch, without the filling."""
         return self.order[batch * self.block * self.blocks :][: self.block * self.blocks]

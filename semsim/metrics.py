@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 # PSNR of identical images would be infinite and poison every mean: it stops at 100 dB, a mean squared error of 1e-10.
 PSNR_CAP_DB = 100.0
@@ -31,14 +31,22 @@ def mse(x: Float[Array, "*b h w c"], y: Float[Array, "*b h w c"]) -> Float[Array
     return jnp.mean(jnp.square(x - y), axis=(-3, -2, -1))
 
 
-def psnr(x: Float[Array, "*b h w c"], y: Float[Array, "*b h w c"]) -> Float[Array, "*b"]:
+def psnr(
+    x: Float[Array, "*b h w c"], y: Float[Array, "*b h w c"], size: Int[Array, "*b 2"] | None = None
+) -> Float[Array, "*b"]:
     """Peak signal-to-noise ratio of each image in dB: 10 log10(1 / mse), at most `PSNR_CAP_DB`.
 
+    size: height and width of what counts of each image, from its top left corner; None: all.
     The mean over images of this is the mean of the PSNRs, not the PSNR of the mean error. Zero gradient beyond the cap.
     """
     _check_shapes(x, y)
     floor = 10.0 ** (-PSNR_CAP_DB / 10.0)
-    return -10.0 * jnp.log10(jnp.maximum(mse(_clamp(x), _clamp(y)), floor))
+    if size is None:
+        error = mse(_clamp(x), _clamp(y))
+    else:
+        _check_shapes(x, y)
+        error = _mean_within(jnp.square(_clamp(x) - _clamp(y)), size)
+    return -10.0 * jnp.log10(jnp.maximum(error, floor))
 
 
 def psnr_uint8(x: Float[Array, "*b h w c"], y: Float[Array, "*b h w c"]) -> Float[Array, "*b"]:
@@ -47,9 +55,12 @@ def psnr_uint8(x: Float[Array, "*b h w c"], y: Float[Array, "*b h w c"]) -> Floa
     return psnr(jnp.round(_clamp(x) * 255.0) / 255.0, jnp.round(_clamp(y) * 255.0) / 255.0)
 
 
-def ssim(x: Float[Array, "*b h w c"], y: Float[Array, "*b h w c"]) -> Float[Array, "*b"]:
+def ssim(
+    x: Float[Array, "*b h w c"], y: Float[Array, "*b h w c"], size: Int[Array, "*b 2"] | None = None
+) -> Float[Array, "*b"]:
     """Structural similarity of each image in [-1, 1]: dm-pix, 11-tap Gaussian window of sigma 1.5, no padding.
 
+    size: height and width of what counts of each image, as in `psnr`: windows that lie in it.
     Mean over pixels and channels; constants 0.01 and 0.03 at range 1 (Wang et al., IEEE Trans. Image Process. 13(4), 2004).
     Raises ValueError for images smaller than the window.
     """
@@ -62,8 +73,14 @@ def ssim(x: Float[Array, "*b h w c"], y: Float[Array, "*b h w c"]) -> Float[Arra
         return _blur(z, WINDOW, "valid")
 
     flat = (-1, height, width, channels)
-    value = dm_pix.ssim(_clamp(x).reshape(flat), _clamp(y).reshape(flat), filter_size=WINDOW, filter_fn=blur)
-    return jnp.reshape(value, tuple(batch))
+    value = dm_pix.ssim(
+        _clamp(x).reshape(flat), _clamp(y).reshape(flat), filter_size=WINDOW, filter_fn=blur,
+        return_map=size is not None,
+    )  # fmt: skip
+    if size is None:
+        return jnp.reshape(value, tuple(batch))
+    each = jnp.asarray(value).reshape(*batch, height - WINDOW + 1, width - WINDOW + 1, channels)
+    return _mean_within(each, size - WINDOW + 1)
 
 
 def ms_ssim(
@@ -140,6 +157,18 @@ def _halve(z: Array) -> Array:
     height, width = z.shape[-3] // 2 * 2, z.shape[-2] // 2 * 2
     z = z[..., :height, :width, :]
     return (z[..., 0::2, 0::2, :] + z[..., 1::2, 0::2, :] + z[..., 0::2, 1::2, :] + z[..., 1::2, 1::2, :]) / 4
+
+
+def _mean_within(values: Float[Array, "*b h w c"], size: Int[Array, "*b 2"]) -> Float[Array, "*b"]:
+    """Mean over the first `size` rows and columns of each image, and over channels."""
+    rows, columns = (
+        jax.lax.broadcasted_iota(size.dtype, (*size.shape[:-1], length), size.ndim - 1)
+        < size[..., axis, None]
+        for axis, length in enumerate(values.shape[-3:-1])
+    )
+    inside = rows[..., :, None] & columns[..., None, :]
+    total = jnp.sum(jnp.where(inside[..., None], values, 0.0), axis=(-3, -2, -1))
+    return total / (size[..., 0] * size[..., 1] * values.shape[-1])
 
 
 def _clamp(x: Array) -> Array:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import jax
 
-from semsim.devices import Evaluator, Execution
+from semsim.devices import Evaluator, Execution, Work
 from semsim.engine import Job, Sweep
 from semsim.stopping import FEWEST_ERRORS, next_look
 
@@ -64,7 +64,7 @@ def plan(sweep: Sweep, execution: Execution) -> Plan:
     """
     evaluator = Evaluator(execution)
     groups: dict[object, list[Job]] = {}
-    for job in sweep.jobs:
+    for job in (part for whole in sweep.jobs for part in _parts(whole)):
         shapes = tuple((leaf.shape, str(leaf.dtype)) for leaf in jax.tree.leaves(job.work.shared))
         groups.setdefault((job.work.kernel, jax.tree.structure(job.work.shared), shapes), []).append(job)
     programs, alike = [], {}
@@ -81,6 +81,20 @@ def _as(like: Program, jobs: Sequence[Job], sweep: Sweep) -> Program:
     needs = [_batches(job, sweep) for job in jobs]
     fewest, most = (sum(need) for need in zip(*needs, strict=True))
     return like._replace(what=_what(jobs), points=len(jobs), fewest=fewest, most=most)
+
+
+def _parts(job: Job) -> list[Job]:
+    """A point of several programs as a point of each, whose batches are those that it has of it."""
+    if job.work_of is None:
+        return [job]
+    return [
+        job._replace(work=_renumbered(work, numbers), work_of=None, budget=len(numbers), most=len(numbers))
+        for work, numbers in job.programs(range(job.most))
+    ]
+
+
+def _renumbered(work: Work, numbers: Sequence[int]) -> Work:
+    return work._replace(mapped=lambda batch: work.mapped(numbers[batch]), example=0)
 
 
 def _program(jobs: Sequence[Job], sweep: Sweep, evaluator: Evaluator) -> Program:

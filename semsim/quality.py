@@ -16,6 +16,7 @@ from semsim.energy import Sent, energy_sums, over_draws
 from semsim.image_runs import ImageOrder, draws_of_piece, joined, pieces_of
 from semsim.link import Link
 from semsim.metrics import psnr, ssim
+from semsim.padding import Padded
 from semsim.sweep import Parts, Sums, count_sums, mean_sums
 from semsim.systems import Delivered, Point, System
 from semsim.systems.index_coding import IndexPlan
@@ -48,7 +49,7 @@ class Quality(Kernel):
     def __call__(
         self,
         key: Key[Array, ""],
-        mapped: UInt8[Array, "b h w 3"] | Float[Array, "b h w 3"],
+        mapped: UInt8[Array, "b h w 3"] | Float[Array, "b h w 3"] | Padded,
         shared: tuple[nnx.State, Point],
     ) -> Scores:
         each = self._draws(key, mapped, shared, jnp.arange(self.draws))
@@ -77,11 +78,11 @@ class Quality(Kernel):
     def _draws(self, key: Key[Array, ""], mapped: Any, shared: Any, numbers: Int[Array, " d"]) -> Scores:
         """Of each of these draws, [d, b]."""
         state, point = shared
-        codec, images = nnx.merge(self.graph, state), _as_float(mapped)
+        codec, (images, size) = nnx.merge(self.graph, state), _pictures(mapped)
 
         def once(draw: Array) -> Scores:
             found = _transmit(self, codec, images, jax.random.fold_in(key, draw), point)
-            quality = psnr(found.images, images), ssim(found.images, images)
+            quality = psnr(found.images, images, size), ssim(found.images, images, size)
             return Scores(*quality, found.symbol_errors, found.word_errors, found.sent)
 
         return jax.lax.map(once, numbers)
@@ -97,10 +98,12 @@ class Pictures(Kernel):
     realizations: int
     plan: IndexPlan | None = None
 
-    def __call__(self, key: Key[Array, ""], mapped: Array, shared: tuple[nnx.State, Point]) -> Delivered:
+    def __call__(
+        self, key: Key[Array, ""], mapped: Array | Padded, shared: tuple[nnx.State, Point]
+    ) -> Delivered:
         state, point = shared
         first = jax.random.fold_in(key, 0)
-        return _transmit(self, nnx.merge(self.graph, state), _as_float(mapped), first, point)
+        return _transmit(self, nnx.merge(self.graph, state), _pictures(mapped)[0], first, point)
 
 
 def _transmit(
@@ -112,16 +115,21 @@ def _transmit(
     return system.as_bits.transmit(codec, images, key, kernel.link, point, plan)
 
 
-def _as_float(images: Array) -> Float[Array, "b h w 3"]:
-    """In [0, 1]. Images stay whole numbers until they are on the device: a quarter of the memory and of the
-    transfer."""
-    return images.astype(jnp.float32) / 255 if images.dtype == jnp.uint8 else images
+def _pictures(mapped: Array | Padded) -> tuple[Float[Array, "b h w 3"], Array | None]:
+    """Images in [0, 1], and of padded ones the size of what counts. They stay whole numbers until they are on the
+    device: a quarter of the memory and of the transfer."""
+    images, size = mapped if isinstance(mapped, Padded) else (mapped, None)
+    images = jnp.asarray(images)
+    shown = images.astype(jnp.float32) / 255 if images.dtype == jnp.uint8 else images
+    return shown, None if size is None else jnp.asarray(size)
 
 
 def sums_of(
-    batch: int, found: Scores, *, point: dict, shown: ImageOrder, trials: dict[str, int]
+    batch: int, found: Scores, *, point: dict, shown: ImageOrder, draws: int, symbols: Int[np.ndarray, " n"]
 ) -> tuple[Sums, Parts]:
-    """Sums and parts of a batch, without its filling. trials: of `ser` and `bler`, an image.
+    """Sums and parts of a batch, without its filling. draws: of an image. symbols: of each image, sent in a draw.
+
+    Images of mixed sizes have different numbers of symbols: their `ser` is the mean of the rates of each.
 
     Errors: FloatingPointError that names the point, for a metric that is not finite.
     """
@@ -129,10 +137,17 @@ def sums_of(
     groups = shown.photographs(batch)
     sums: Sums = {name: mean_sums(values, groups) for name, values in quality.items()}
     parts: Parts = {name: np.round(values.astype(float), 6).tolist() for name, values in quality.items()}
-    for name, counts in (("ser", found.symbol_errors), ("bler", found.word_errors)):
-        if counts is not None:
-            errors = shown.real(batch, np.asarray(counts))
-            sums[name], parts[name] = count_sums(errors, trials[name], groups), errors.tolist()
+    if found.symbol_errors is not None:
+        errors = shown.real(batch, np.asarray(found.symbol_errors))
+        rates = errors / (draws * symbols[shown.chosen(batch)])
+        mixed = len(np.unique(symbols)) > 1
+        sums["ser"] = (
+            mean_sums(rates, groups) if mixed else count_sums(errors, draws * int(symbols[0]), groups)
+        )
+        parts["ser"] = rates.tolist() if mixed else errors.tolist()
+    if found.word_errors is not None:
+        errors = shown.real(batch, np.asarray(found.word_errors))
+        sums["bler"], parts["bler"] = count_sums(errors, draws, groups), errors.tolist()
     if found.sent is not None:
         sums |= energy_sums(jax.tree.map(lambda x: shown.real(batch, np.asarray(x)), found.sent), groups)
     if not all(np.isfinite(values).all() for values in quality.values()):

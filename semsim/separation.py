@@ -31,6 +31,7 @@ from semsim.frame import Frame
 from semsim.image_runs import (
     ImageOrder,
     check_realizations,
+    check_room,
     conventions,
     data_entry,
     draws_entry,
@@ -170,6 +171,7 @@ def sweep(
     """
     prepare()
     images = image_set(images)
+    check_room(images)
     check_realizations(realizations)
     check_name("generator", generator, GENERATORS)
     check_seed(seed)
@@ -194,7 +196,7 @@ def sweep(
     plans = frames(wanted, symbols, separation.header_coderate, separation.decoding, automatic=automatic)
     ledger = _ledger(samples, symbols, link, separation)
     stop = Stop("psnr", len(images.images), abs_width=width, total=total_images)
-    shown = ImageOrder(len(images.images), seed, images.groups)
+    shown = ImageOrder(images.sizes, seed, images.groups)
     kept = {
         name: contenders(plans, link, name, fading, esno_db) if automatic else dict.fromkeys(esno_db, list(plans))
         for name, fading in zip(channel, fadings, strict=True)
@@ -238,7 +240,7 @@ def sweep(
             for (name, rate), plan in plans.items()
         },
         "codecs": {name: codec(name).note for name in separation.codec},
-        "draws": draws_entry(generator, realizations),
+        "draws": draws_entry(generator, realizations, shown),
         "data": data_entry(images),
         "ledger": ledger.as_dict(), 
         "row": {"cbr": ledger.cbr, "cbr_payload": ledger.cbr_payload, **row_entry(images)},
@@ -296,7 +298,6 @@ def _sums(
         errors = shown.real(batch, values.sum(axis=2))
         sums[name], parts[name] = count_sums(errors, lost.shape[2], groups), errors.tolist()
     fits = shown.real(batch, source.fits(streams))
-    air = Sent(
-        *(shown.real(batch, np.asarray(x)[..., 0])[fits] for x in found.sent)
-    )  # the same in every draw
+    # What is sent is the same in every draw.
+    air = Sent._make(shown.real(batch, np.asarray(values)[..., 0])[fits] for values in found.sent)
     return sums | energy_sums(air, None if groups is None else groups[fits]), parts

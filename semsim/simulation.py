@@ -2,54 +2,46 @@
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple, get_args
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-import phy
 from channels import GENERATORS
-from models import Tiled
 from phy import ResourceGrid
 from semsim.backend import prepare
-from semsim.checkpoint import named_arrays, read_metadata
+from semsim.checkpoint import named_arrays
 from semsim.data import ImageSet, image_set
 from semsim.devices import Evaluator, Execution, Work
 from semsim.engine import Job, Progress, Sweep, execute, silent
 from semsim.image_runs import (
     ImageOrder,
     check_realizations,
+    check_room,
     conventions,
     data_entry,
     draws_entry,
-    image_link,
     one_size,
     row_entry,
 )
-from semsim.link import Csi, Demap, Link
-from semsim.mcs import fraction
+from semsim.link import Csi, Demap
 from semsim.names import check_name, parse_range
-from semsim.payload import Ledger
+from semsim.padding import Size, ledger_of, ledgers_entry, pixels, prices
+from semsim.programs import check_trained, grids_entry, program_of, weights_of
 from semsim.quality import Pictures, Quality, sums_of
 from semsim.runs import Run
 from semsim.scenario import (
     Propagation,
-    channel_identity,
-    check_channel,
-    check_soft,
     identities,
     interference,
-    receiver_label,
 )
 from semsim.stopping import Stop
-from semsim.sweep import DEFAULT_GENERATOR, check_seed, draw_id, draw_words, names, point_name
-from semsim.systems import SYSTEMS, Delivered, Point, System
-from semsim.systems.index_coding import IndexCoding, IndexPlan
+from semsim.sweep import DEFAULT_GENERATOR, check_seed, draw_words, names, point_name
+from semsim.systems import SYSTEMS, Delivered
+from semsim.systems.index_coding import IndexCoding
 
 
 def run(
@@ -66,7 +58,6 @@ def run(
     demap: Demap = "nearest",
     coding: IndexCoding = IndexCoding(),  # noqa: B008 (frozen)
     cbr: str | None = None,
-    whole: bool = False,
     width: float | None = None,
     total_images: float | None = None,
     propagation: Propagation | None = None,
@@ -98,7 +89,6 @@ def run(
         demap=demap,
         coding=coding,
         cbr=cbr,
-        whole=whole,
         width=width,
         total_images=total_images,
         propagation=propagation,
@@ -124,7 +114,6 @@ def sweep(
     demap: Demap = "nearest",
     coding: IndexCoding = IndexCoding(),  # noqa: B008 (frozen)
     cbr: str | None = None,
-    whole: bool = False,
     width: float | None = None,
     total_images: float | None = None,
     propagation: Propagation | None = None,
@@ -144,14 +133,16 @@ def sweep(
     of random bits, one of `channels.GENERATORS`. title: kept in the run's config.
     coding: of systems that send indices, as bits and under a channel code: rows have a `bler` then, of one word for each
     image and realisation, and `ser` counts wrong indices; each modulation compiles once. cbr: payload symbols per source
-    sample, such as 1/6, of systems with several rates; default: all that the codec has. whole: images larger than those of
-    a codec of one size go as tiles side by side in one transmission, on the system's grid repeated, and count as one; other
-    codecs take them as they are.
-    Errors: ValueError for unknown names, impossible values and images the codec does not take.
+    sample, such as 1/6, of systems with several rates; default: all that the codec has.
+    images: an ImageSet, an array, the name of a set or a path; of any size, and of mixed sizes. They are padded to what the
+    codec takes (`semsim.padding`); those of a codec of one size go as tiles side by side in one transmission, on the
+    system's grid repeated, and count as one. Each padded size compiles once. Of mixed sizes, rows give the mean CBR of the
+    images and the largest.
+    Errors: ValueError for unknown names and impossible values.
     """
     prepare()
-    images = photographs = image_set(images)
-    one_size(photographs, system)
+    images = image_set(images)
+    check_room(images)
     check_realizations(realizations)
     check_name("generator", generator, GENERATORS)
     check_seed(seed)
@@ -163,46 +154,60 @@ def sweep(
         )
     stop = Stop("psnr", len(images.images), abs_width=width, total=total_images)
     chosen = SYSTEMS[check_name("system", system, tuple(SYSTEMS))]
-    used = _codec(chosen, codec, checkpoint, images.images, whole, cbr)
-    if grid is not None and isinstance(used, Tiled):
-        raise ValueError("a whole image is sent on the system's own grid, repeated: leave grid out")
-    link, items = _points(
-        chosen, grid or _grid(chosen, used), csi, demap, coding, modulation, channel, esno_db, propagation
-    )
-    _check_trained(chosen, None if codec is not None else checkpoint, items)
-    ledger = _ledger(chosen, used, link)
-    items = _labelled(chosen, used, items)
-    if coding.index_map == "labelled":
-        ledger = coding.priced(ledger)
-    graph, state = nnx.split(used)
-    shown = ImageOrder(len(images.images), seed, images.groups)
-    trials = {"ser": int(ledger.payload.channel_uses) * realizations, "bler": realizations}
-    jobs = [
-        Job(
-            point=item.name,
-            title=f"{item.name['modulation']} {item.name['channel']} {item.name['esno_db']:g} dB",
-            curve=point_name({key: value for key, value in item.name.items() if key != "esno_db"}),
-            work=Work(
-                Quality(chosen, graph, link, realizations, shown.block, item.plan), shown.blocks,
-                draw_words(seed, item.draw), generator, (state, item.point),
-                lambda batch: photographs.images[shown.streams(batch)],
-            ),
-            budget=shown.batches,
-            most=shown.batches,
-            sums=partial(sums_of, point=item.name, shown=shown, trials=trials),
+    weights, rate = weights_of(chosen, codec, checkpoint, cbr)
+    sizes = images.sizes
+    sent = {size: weights.config.fitting(*size) for size in set(sizes)}
+    wanted = csi, demap, coding, modulation, channel, esno_db, propagation
+    programs = {
+        size: program_of(chosen, weights, size, rate, grid, wanted) for size in sorted(set(sent.values()))
+    }
+    any_size = next(iter(programs.values()))  # its points and numerology are those of every size
+    check_trained(chosen, None if codec is not None else checkpoint, any_size.items)
+    of_size = {size: ledger_of(size, to, programs[to].ledger) for size, to in sent.items()}
+    ledgers = [of_size[size] for size in sizes]
+    shown = ImageOrder(sizes, seed, images.groups)
+    symbols = np.array([int(ledger.payload.channel_uses) for ledger in ledgers])
+    as_they_are = not images.mixed and sizes[0] in programs
+
+    def work(size: Size, place: int) -> Work:
+        program = programs[size]
+        item, to = program.items[place], None if as_they_are else size
+        return Work(
+            Quality(chosen, program.graph, program.link, realizations, shown.block, item.plan), shown.blocks,
+            draw_words(seed, item.draw), generator, (program.state, item.point),
+            lambda batch: pixels(images, shown.streams(batch), to),
+            next(batch for batch in range(shown.batches) if size_of(batch) == size),
+        )  # fmt: skip
+
+    def size_of(batch: int) -> Size:
+        return sent[sizes[shown.chosen(batch)[0]]]
+
+    jobs = []
+    for place, item in enumerate(any_size.items):
+        works = {size: work(size, place) for size in programs}
+        jobs.append(
+            Job(
+                point=item.name,
+                title=f"{item.name['modulation']} {item.name['channel']} {item.name['esno_db']:g} dB",
+                curve=point_name({key: value for key, value in item.name.items() if key != "esno_db"}),
+                work=works[size_of(0)],
+                budget=shown.batches,
+                most=shown.batches,
+                sums=partial(sums_of, point=item.name, shown=shown, draws=realizations, symbols=symbols),
+                work_of=(lambda batch, works=works: works[size_of(batch)]) if len(works) > 1 else None,
+            )
         )
-        for item in items
-    ]  # fmt: skip
     config = {
         "command": "run", "title": title, "system": system, "modulation": modulation,
         "channel": identities(channel, propagation), "esno_db": esno_db,
         "csi": csi, "demap": demap, "stop": stop.as_dict(), "seed": seed,
-        "propagation": asdict(propagation), "grid": asdict(link.grid) if link.grid else None,
-        "draws": draws_entry(generator, realizations),
+        "propagation": asdict(propagation), "grid": grids_entry(programs),
+        "draws": draws_entry(generator, realizations, shown),
         "data": data_entry(images),
-        "weights": {"checkpoint": str(checkpoint) if checkpoint else None, "sha256": _digest(used)},
-        "ledger": ledger.as_dict(), "row": {"cbr": ledger.cbr, "cbr_payload": ledger.cbr_payload, **row_entry(images)},
-        "conventions": conventions(channel), **interference(channel, propagation, link.grid),
+        "weights": {"checkpoint": str(checkpoint) if checkpoint else None, "sha256": _digest(weights)},
+        "ledger": ledgers_entry(ledgers, sizes), "row": {**prices(ledgers), **row_entry(images)},
+        "conventions": conventions(channel),
+        **interference(channel, propagation, any_size.link.grid),
     }  # fmt: skip
     if (
         coding != IndexCoding()
@@ -213,7 +218,7 @@ def sweep(
 
 def reconstruct(
     system: str,
-    images: np.ndarray,
+    images: ImageSet | np.ndarray,
     modulation: str,
     channel: str,
     esno_db: float,
@@ -223,173 +228,40 @@ def reconstruct(
     csi: Csi = "perfect",
     coding: IndexCoding = IndexCoding(),  # noqa: B008 (frozen)
     cbr: str | None = None,
-    whole: bool = False,
     propagation: Propagation | None = None,
     seed: int = 0,
 ) -> Delivered:
     """The images themselves after one realisation at one point, the first one of `run`. Arguments and errors as there."""
     prepare()
     check_seed(seed)
-    wanted = (modulation,), (channel,), parse_range("esno_db", [float(esno_db)]), propagation or Propagation()
+    found = image_set(images)
+    size = one_size(found, "reconstruct")
     chosen = SYSTEMS[check_name("system", system, tuple(SYSTEMS))]
-    used = _codec(chosen, codec, checkpoint, images, whole, cbr)
-    link, items = _points(chosen, _grid(chosen, used), csi, "nearest", coding, *wanted)
-    _check_trained(chosen, None if codec is not None else checkpoint, items)
-    ((_, draw, point, plan),) = _labelled(chosen, used, items)
-    graph, state = nnx.split(used)
-    shown = ImageOrder(len(images), seed)
+    weights, rate = weights_of(chosen, codec, checkpoint, cbr)
+    sent = weights.config.fitting(*size)
+    snr = parse_range("esno_db", [float(esno_db)])
+    wanted = csi, "nearest", coding, (modulation,), (channel,), snr, propagation or Propagation()
+    program = program_of(chosen, weights, sent, rate, None, wanted)
+    check_trained(chosen, None if codec is not None else checkpoint, program.items)
+    (item,) = program.items
+    shown = ImageOrder(found.sizes, seed)
     work = Work(
-        Pictures(chosen, graph, link, shown.block, plan), shown.blocks, draw_words(seed, draw), DEFAULT_GENERATOR,
-        (state, point), lambda batch: images[shown.streams(batch)],
+        Pictures(chosen, program.graph, program.link, shown.block, item.plan), shown.blocks,
+        draw_words(seed, item.draw), DEFAULT_GENERATOR, (program.state, item.point),
+        lambda batch: pixels(found, shown.streams(batch), None if sent == size else sent),
     )  # fmt: skip
     batches = [found for _, found in Evaluator().batches(work, range(shown.batches))]
     place = np.argsort(shown.order)  # back into the order of the caller
-    return jax.tree.map(
+    delivered = jax.tree.map(
         lambda *leaves: np.concatenate([leaf.reshape(-1, *leaf.shape[2:]) for leaf in leaves])[place],
         *batches,
     )
-
-
-def _codec(
-    chosen: System, codec: Any, checkpoint: Path | None, images: np.ndarray, whole: bool, cbr: str | None
-) -> Any:
-    """The codec to use, checked against the images it is to carry, at the rate asked for."""
-    rate = None if cbr is None else fraction("cbr", cbr)
-    of_rate = None
-    if codec is None:
-        if checkpoint is None and rate is not None:
-            of_rate = dict(chosen.rates).get(rate)
-        path = Path(checkpoint) if checkpoint else of_rate or chosen.checkpoint
-        if path is None or not (checkpoint or path.exists()):
-            raise ValueError(
-                f"no weights of {chosen.name} ship with this version: train them and give their checkpoint"
-            )
-        codec = chosen.load(path)
-    height, width = images.shape[1:3]
-    if chosen.adapt is not None:
-        return chosen.adapt(codec, height=height, width=width, cbr=rate)
-    if rate is not None and of_rate is None:
-        known = ", and ships for " + ", ".join(str(each) for each, _ in chosen.rates) if chosen.rates else ""
-        raise ValueError(f"{chosen.name} has one rate for each training{known}: leave cbr {cbr} out")
-    size = codec.config.image_shape[0]
-    if (height, width) == codec.config.image_shape:
-        return codec
-    if whole:
-        return Tiled(codec, height, width)
-    raise ValueError(
-        f"the codec takes images of {size} x {size}; got {height} x {width}: cut them into tiles of {size}, or send them "
-        "whole, tiles side by side"
-    )
-
-
-def _grid(chosen: System, codec: Any) -> ResourceGrid:
-    """The system's, repeated until it has room for an image."""
-    if isinstance(codec, Tiled):
-        return phy.repeated(chosen.grid, codec.config.num_tiles * chosen.grid.num_data_symbols)
-    symbols = int(chosen.ledger(codec, Link()).payload.channel_uses)
-    return chosen.grid if symbols <= chosen.grid.num_data_symbols else phy.repeated(chosen.grid, symbols)
-
-
-def _ledger(chosen: System, codec: Any, link: Link) -> Ledger:
-    if not isinstance(codec, Tiled):
-        return chosen.ledger(codec, link)
-    on_tile = replace(link, grid=chosen.grid) if link.grid else link
-    return chosen.ledger(codec.codec, on_tile).times(codec.config.num_tiles)
-
-
-class _Item(NamedTuple):
-    """A point: what it is called, the number of its draws, its data, and how its indices travel as bits, if they do."""
-
-    name: dict
-    draw: int
-    point: Point
-    plan: IndexPlan | None
-
-
-def _points(
-    chosen: System,
-    grid: ResourceGrid,
-    csi: Csi,
-    demap: Demap,
-    coding: IndexCoding,
-    modulation: tuple[str, ...],
-    channel: tuple[str, ...],
-    esno_db: tuple[float, ...],
-    propagation: Propagation,
-) -> tuple[Link, list[_Item]]:
-    """The link they share, and every point."""
-    for name in channel:
-        check_channel(name)
-    if coding.coded:
-        check_soft(channel)
-    check_name("csi", csi, get_args(Csi))
-    if not (modulation and channel):
-        raise ValueError("give at least one modulation and one channel")
-    if coding.coded and demap != "nearest":
-        raise ValueError("a code needs soft bits, which llr app or maxlog makes: leave demap out")
-    plans = [_plan(chosen, name, coding) for name in modulation]
-    orders = [
-        chosen.order(name) if plan is None else plan.row for name, plan in zip(modulation, plans, strict=True)
-    ]
-    link, fadings, filters = image_link(channel, csi, demap, propagation, grid)
-    points = []
-    for name, order, plan in zip(modulation, orders, plans, strict=True):
-        for place, fading, pilot_filter in zip(channel, fadings, filters, strict=True):
-            identity = channel_identity(place, propagation)
-            for value in esno_db:
-                label = {
-                    "system": chosen.name, "modulation": name, **identity, **receiver_label(csi, propagation),
-                    "demap": demap, "esno_db": value,
-                    **(plan.label if plan else {}),
-                }  # fmt: skip
-                noise_var = jnp.float32(phy.esnodb2no(value))
-                point = Point(jnp.int32(order), fading, noise_var, pilot_filter=pilot_filter)
-                points.append(_Item(label, draw_id(identity, value), point, plan))
-    return link, points
-
-
-def _check_trained(chosen: System, checkpoint: Path | None, items: Sequence[_Item]) -> None:
-    """Errors: ValueError where a codec of some orders is to carry others, or to choose among all."""
-    trained: Any = read_metadata(Path(checkpoint)).get("trained") if checkpoint is not None else None
-    if not trained or set(trained) >= set(chosen.modulations) - {"auto"}:
-        return
-    orders = {item.name["modulation"]: int(item.point.order) for item in items}
-    other = [
-        name for name, row in orders.items() if row < 0 or chosen.modulations[row] not in trained
-    ]  # fmt: skip
-    if other:
-        raise ValueError(
-            f"{checkpoint} was trained for {', '.join(trained)} alone, not for {', '.join(other)}: give modulation"
-            f" {' '.join(trained)}, or weights of a training of all orders"
-        )
-
-
-def _plan(chosen: System, modulation: str, coding: IndexCoding) -> IndexPlan | None:
-    """How indices travel as bits on a modulation; None where each is a point, or none is sent."""
-    if coding.index_map == "point":
-        return None
-    if chosen.as_bits is None:
-        raise ValueError(
-            f"{chosen.name} sends no indices, which index_map and code are about: leave them out"
-        )
-    return chosen.as_bits.plan(modulation, coding)
-
-
-def _labelled(chosen: System, codec: Any, items: list[_Item]) -> list[_Item]:
-    """The points with the labellings of their codebooks, each made once."""
-    plans = {item.plan.row: item.plan for item in items if item.plan is not None}
-    if chosen.as_bits is None or not plans:
-        return items
-    found = {row: jnp.asarray(chosen.as_bits.labels(codec, plan)) for row, plan in plans.items()}
-    return [
-        item._replace(point=replace(item.point, labels=found[item.plan.row])) if item.plan else item
-        for item in items
-    ]
+    return delivered._replace(images=delivered.images[:, : size[0], : size[1]])
 
 
 def _digest(codec: nnx.Module) -> str:
     """A fingerprint of the weights, by which two runs know that they used the same."""
     found = hashlib.sha256()
-    for name, array in sorted(named_arrays(codec.codec if isinstance(codec, Tiled) else codec).items()):
+    for name, array in sorted(named_arrays(codec).items()):
         found.update(name.encode() + array.tobytes())
     return found.hexdigest()[:16]

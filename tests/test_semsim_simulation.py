@@ -254,9 +254,11 @@ GOOD = {
             "the grid holds 32 data symbols; the payload has 64: use a larger grid",
         ),
         (
-            {"images": from_array(np.zeros((2, 8, 16, 3), np.uint8))},
-            "takes images of 16 x 16; got 8 x 16: cut them",
+            {"images": np.zeros((2, 8, 16, 3), np.uint8)},
+            r"array/0 has 8x16 pixels \(height x width\); SSIM needs 11 on each side",
         ),
+        ({"images": np.zeros((2, 17, 16, 3), np.uint8)}, "the system's own grid, repeated: leave grid out"),
+        ({"images": np.full((1, 16, 16, 3), 255.0)}, r"image 0 spans \[255, 255\]: divide by 255"),
         (
             {"codec": None, "checkpoint": Path("nowhere.safetensors")},
             "there is no checkpoint at nowhere.safetensors",

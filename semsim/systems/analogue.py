@@ -20,7 +20,7 @@ from jaxtyping import Array, Float, Key
 
 import phy
 from channels import no_fading
-from models import Analogue, some_maps
+from models import Analogue, Tiled, some_maps
 from semsim.energy import sent
 from semsim.link import Link, declared, fade, mean_snr, send_symbols, split_keys
 from semsim.names import check_name
@@ -63,7 +63,9 @@ def transmit(
     return Delivered(pictures, jnp.zeros(images.shape[0], jnp.int32), None, sent=sent(symbols))
 
 
-def _ends(codec: Analogue, images: Array, told: Array) -> Ends:
+def _ends(codec: Analogue | Tiled, images: Array, told: Array) -> Ends:
+    if isinstance(codec, Tiled):  # whose tiles are images of their own, each with all that it says
+        return codec.encode(images, told), lambda received: codec.decode(received, told)
     maps = codec.maps(images, told)
     chosen = codec.chosen(maps)  # priced in the ledger
     return codec.symbols(maps, chosen), lambda received: codec.decode(received, told, chosen)
