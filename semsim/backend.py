@@ -16,6 +16,8 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
+from semsim.signals import stop_together
+
 PATIENCE = 300
 """Seconds that the processes of a distributed job wait for each other at the start."""
 OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
@@ -80,6 +82,9 @@ def join(cluster: Cluster) -> None:
     global _barrier
     prepare()
     _keep_stdout_clean()
+    stop_together()
+    # JAX's own handler of SIGTERM would take the place of the one that ends a sweep between two batches.
+    jax.config.update("jax_enable_preemption_service", False)
     try:
         jax.distributed.initialize(
             cluster.coordinator,

@@ -52,7 +52,11 @@ def with_saved(arguments: Sequence[str], commands: Mapping[str, Callable[..., No
     commands: those that make runs. Errors: ValueError for a folder without a run, with one of another command or of
     Python, or whose words are none.
     """
-    words = [word for argument in arguments for word in argument.split("=", 1)]
+    words = [
+        word
+        for argument in arguments
+        for word in (argument.split("=", 1) if argument.startswith("--") else (argument,))
+    ]
     if not arguments or arguments[0] not in commands or "--resume" not in words[:-1]:
         return list(arguments)
     command, folder = commands[arguments[0]], Path(words[words.index("--resume") + 1])

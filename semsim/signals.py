@@ -64,6 +64,12 @@ def saving() -> Iterator[None]:
         _saving -= 1
 
 
+def stop_together() -> None:
+    """From now on only a second signal ends the process: those of a distributed job agree on where they stop."""
+    global _saving
+    _saving += 1
+
+
 def end_while_loading() -> None:
     """From now on either signal ends the process at once: nothing has begun yet, and an import cannot be interrupted."""
 
@@ -126,6 +132,8 @@ def _watch(reader: socket.socket) -> None:
 
 def _end(said: str) -> NoReturn:
     """Ends the process from any thread, with one line; what Python has yet to do at its exit is left undone."""
-    shown = "\x1b[?25h" if sys.stderr.isatty() else ""  # a progress bar hides the cursor
-    os.write(2, f"{shown}semsim: {said}\n".encode())
-    os._exit(STATUS)
+    try:
+        shown = "\x1b[?25h" if sys.stderr.isatty() else ""  # a progress bar hides the cursor
+        os.write(2, f"{shown}semsim: {said}\n".encode())
+    finally:  # whoever read stderr may be gone
+        os._exit(STATUS)

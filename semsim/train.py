@@ -7,6 +7,7 @@ import json
 import time
 import zlib
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -130,6 +131,7 @@ def fit(
         state,
     )  # one name for both, so that Ctrl-C never finds the state of one step under the number of another
     upkeep_log: dict[str, Array] = {}
+    kept = ExitStack()
     try:
         while done[0] < recipe.steps:
             step, state = done
@@ -141,6 +143,8 @@ def fit(
                 key = jax.random.fold_in(jax.random.fold_in(root, step), 1)
                 state, upkeep_log = keep_up(state, pool, chosen, key)
             done = (step, state)
+            if step == first + 1:  # compiled: from here on there is something to save
+                kept.enter_context(saving())
             progress(step, recipe.steps)
             if step % recipe.log_every == 0 or step == recipe.steps:
                 check_losses()
@@ -156,6 +160,7 @@ def fit(
             finish(*done)
         raise
     finally:
+        kept.close()
         saved.close()
     return out / "weights.safetensors"
 

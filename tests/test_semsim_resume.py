@@ -454,6 +454,10 @@ def test_what_a_foreign_image_run_asks_for_beside_its_result_is_not_heard(
     again = ["--resume", str(tmp_path)]
     assert with_saved(["run", *again], COMMANDS) == ["run", "ujscc", "--esno-db", "3", "--seed", "5", *again]
     assert with_saved(["run", "stsc", *again], COMMANDS)[:2] == ["run", "stsc"]
+    (tmp_path / "rate=0.1").mkdir()
+    (tmp_path / "rate=0.1" / "config.json").write_text((tmp_path / "config.json").read_text())
+    for odd in (["--resume", str(tmp_path / "rate=0.1")], [f"--resume={tmp_path / 'rate=0.1'}"]):
+        assert with_saved(["run", *odd], COMMANDS) == ["run", "ujscc", "--esno-db", "3", "--seed", "5", *odd]
     with pytest.raises(ValueError, match="was made by `semsim run`: resume it with that command"):
         with_saved(["ber", *again], COMMANDS)
 

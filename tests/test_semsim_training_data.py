@@ -177,7 +177,12 @@ def test_a_pickle_that_asks_for_memory_is_refused(tmp_path):
         def __reduce__(self):
             return (np.empty(0).__reduce__()[0], (np.ndarray, (2**40,), b"b"))
 
+    shared = [1] * 10
+    for _ in range(12):
+        shared = [shared] * 10
+    many = pickle.dumps({b"labels": shared, b"data": np.zeros((1, 3072), np.uint8)}, protocol=2)
     bombs = {
+        many: "has labels that are no list of numbers",
         b"\x80\x02}r\xff\xff\xff\x7f.": "more memory than its length explains",
         batch_of(Large()): r"starts an array of shape \(1099511627776,\)",
         b"\x80\x04)\x81.": "it uses NEWOBJ",
@@ -190,7 +195,11 @@ def test_a_pickle_that_asks_for_memory_is_refused(tmp_path):
             training_images(tmp_path, 32)
 
 
-def test_a_batch_in_an_archive_has_a_largest_size(tmp_path, monkeypatch):
+def test_a_batch_has_a_largest_size(tmp_path, monkeypatch):
     monkeypatch.setattr(cifar, "LARGEST_MEMBER", 3073 * EACH - 1)
-    with pytest.raises(ValueError, match="data_batch_1.bin has 623,819 bytes, more than a batch can have"):
-        training_images(container("bin archive", tmp_path), 32)
+    for kind in ("bin archive", "bin"):
+        (tmp_path / kind).mkdir()
+        with pytest.raises(
+            ValueError, match="data_batch_1.bin has 623,819 bytes, more than a batch can have"
+        ):
+            training_images(container(kind, tmp_path / kind), 32)

@@ -43,7 +43,7 @@ LAYOUTS = (
 )
 SPLITS = ("train", "test")
 LARGEST_MEMBER = 2**26
-"""Bytes of a batch in a tarball; the official ones have 2^25."""
+"""Bytes of a batch; the official ones have 2^25."""
 _BATCHES = {"train": tuple(f"data_batch_{number}" for number in range(1, 6)), "test": ("test_batch",)}
 _ENDINGS = {"bin": ".bin", "py": "", "png": ".png"}
 _SIDE = 32
@@ -95,7 +95,7 @@ def read(path: Path, split: str) -> Split:
             data = _read_tarball(path, split)
         else:
             folder = _folder(path, container) or path
-            data = _read_batches(split, container, lambda name: (folder / name).read_bytes())
+            data = _read_batches(split, container, lambda name: _content(folder / name))
     except (
         OSError,
         KeyError,
@@ -147,6 +147,19 @@ def _read_tarball(path: Path, split: str) -> Split:
     return _read_batches(split, form, members.__getitem__)
 
 
+def _content(path: Path) -> bytes:
+    if path.stat().st_size > LARGEST_MEMBER:
+        raise OSError(f"{path.name} has {path.stat().st_size:,} bytes, more than a batch can have")
+    return path.read_bytes()
+
+
+def _labels(name: str, found: Any, most: int) -> np.ndarray:
+    """Labels from a pickle, where lists that share their parts describe far more numbers than the file has bytes."""
+    if not isinstance(found, list) or len(found) > most or not all(type(label) is int for label in found):
+        raise OSError(f"{name} has labels that are no list of numbers")
+    return np.array(found, np.uint8)
+
+
 def _labels_name(split: str) -> str:
     return f"{split}_lables.json"  # the package spells it so
 
@@ -178,7 +191,7 @@ def _read_batches(split: str, form: str, content_of: Callable[[str], bytes]) -> 
         else:
             check_pickle(content)
             batch = _ArrayUnpickler(io.BytesIO(content), encoding="bytes").load()
-            labels.append(np.array(batch[b"labels"], np.uint8))
+            labels.append(_labels(name, batch[b"labels"], len(content)))
             planes = np.asarray(batch[b"data"])
             if planes.dtype != np.uint8 or planes.ndim != 2 or planes.shape[1] != _PIXELS:
                 raise OSError(
