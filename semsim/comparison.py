@@ -34,7 +34,7 @@ BETTER = {"psnr": "higher", "ssim": "higher"} | dict.fromkeys(
 )
 """Which direction of a metric is good; of one that is not here a verdict says only which is higher."""
 
-TOLD_ELSEWHERE = ("stop", "ledger", "propagation")
+TOLD_ELSEWHERE = ("stop", "ledger", "propagation", "schemes")
 """Entries of a config that `differing` leaves out: how far a run went, what `row` sums up, what points say."""
 
 

@@ -35,11 +35,18 @@ _NODES = 40
 
 
 def contenders(
-    frames: Mapping[Scheme, Frame], link: Link, channel: str, fading: Fading, esno_db: Sequence[float]
+    frames: Mapping[Scheme, Frame],
+    link: Link,
+    channel: str,
+    fading: Fading,
+    esno_db: Sequence[float],
+    *,
+    near_bound: bool = True,
 ) -> dict[float, list[Scheme]]:
     """At every Es/N0 the schemes that may be the best one, at least one; in the order of `frames`.
 
-    With an estimated channel nothing is known of what is lost, and only hopeless schemes are left out; a dialect keeps all.
+    With an estimated channel nothing is known of what is lost, and only hopeless schemes are left out; the same where the
+    decoder is not one that stays within MARGIN_DB of the bound (near_bound). A dialect keeps all.
     """
     if link.dialect is not None:
         return {value: list(frames) for value in esno_db}
@@ -50,7 +57,7 @@ def contenders(
         most = {name: arrival(plan, value, power) + doubt for name, plan in frames.items()}
         sure = [
             plan.num_bytes for plan in frames.values()
-            if link.csi == "perfect" and arrival(plan, value - MARGIN_DB, power) - doubt > EVERYTHING
+            if near_bound and link.csi == "perfect" and arrival(plan, value - MARGIN_DB, power) - doubt > EVERYTHING
         ]  # fmt: skip
         kept = [
             name for name, plan in frames.items()

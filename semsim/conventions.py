@@ -19,6 +19,7 @@ NAMES = {
     "conventions.normalisation": "the normalisation",
     "conventions.psnr": "the definition of PSNR",
     "conventions.dialect": "the dialect",
+    "conventions.energy": "the energy of a symbol",
     "data.name": "the data set",
     "data.images": "the number of images",
     "data.crc32": "the checksum of the pixels",

@@ -23,7 +23,10 @@ APART_DB = 0.1
 
 
 class Sent(NamedTuple):
-    """Energy of the data symbols of each image, without pilots and padding."""
+    """Energy of the data symbols of each image, without pilots and the filling of the grid.
+
+    The border that fits an image to a codec (`semsim.padding`) is sent, and counts.
+    """
 
     energy: Array  # [b] mean
     papr_db: Array  # [b] largest over mean, dB

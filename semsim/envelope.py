@@ -12,7 +12,7 @@ from semsim.scenario import Propagation
 
 FOUND = (
     "metric", "value", "low", "high", "errors", "trials", "n", "photographs", "stopped", "cbr", "cbr_payload",
-    "es_db", "es_low_db", "es_high_db", "papr_db", "peak_db",
+    "es_db", "es_low_db", "es_high_db", "papr_db", "peak_db", "ici_sir_db", "cbr_largest", "left_out",
 )  # fmt: skip
 """Fields of a row that are results."""
 

@@ -150,6 +150,7 @@ def sums_of(
         sums["bler"], parts["bler"] = count_sums(errors, draws, groups), errors.tolist()
     if found.sent is not None:
         sums |= energy_sums(jax.tree.map(lambda x: shown.real(batch, np.asarray(x)), found.sent), groups)
-    if not all(np.isfinite(values).all() for values in quality.values()):
+    sent = () if found.sent is None else found.sent
+    if not all(np.isfinite(np.asarray(values)).all() for values in (*quality.values(), *sent)):
         raise FloatingPointError(f"a metric is not finite at {point}; what was finished before is kept")
     return sums, parts

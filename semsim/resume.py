@@ -17,7 +17,7 @@ IGNORED = (
 )
 """Results do not depend on these; weights are known by their checksum, wherever their file is; interference follows from
 propagation and grid."""
-SAFE = ("environment", "stop", "modulation", "channel", "ebno_db", "esno_db", "frames")
+SAFE = ("environment", "stop", "modulation", "channel", "ebno_db", "esno_db", "frames", "schemes")
 """Batches made under other values of these stay valid: other code, another rule when to stop, more or fewer points."""
 
 

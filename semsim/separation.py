@@ -198,7 +198,8 @@ def sweep(
     stop = Stop("psnr", len(images.images), abs_width=width, total=total_images)
     shown = ImageOrder(images.sizes, seed, images.groups)
     kept = {
-        name: contenders(plans, link, name, fading, esno_db) if automatic else dict.fromkeys(esno_db, list(plans))
+        name: contenders(plans, link, name, fading, esno_db, near_bound=separation.decoding == Separation().decoding)
+        if automatic else dict.fromkeys(esno_db, list(plans))
         for name, fading in zip(channel, fadings, strict=True)
     }  # fmt: skip
     replacements = Replacements(images.images, separation.on_failure)

@@ -66,12 +66,13 @@ def warnings_said() -> Iterator[None]:
     """Within it, what the library warns of is one line each on stderr, whatever Python's filters are."""
     with warnings.catch_warnings():
         warnings.simplefilter("always", InterferenceWarning)
-        usual = warnings.showwarning
+        usual, said = warnings.showwarning, set[str]()
 
         def say(message: Any, category: type[Warning], *where: Any, **more: Any) -> None:
             if not issubclass(category, InterferenceWarning):
                 usual(message, category, *where, **more)
-            elif is_leader():
+            elif is_leader() and str(message) not in said:  # once, however many grids have it
+                said.add(str(message))
                 print(f"semsim: warning: {message}", file=sys.stderr)
 
         warnings.showwarning = say

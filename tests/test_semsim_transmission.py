@@ -10,6 +10,7 @@ import pytest
 from phy.coding import Transported
 from semsim import transmission
 from semsim.codecs import Fitted
+from semsim.energy import Sent
 from semsim.frame import bits_of_bytes, frame
 from semsim.image_runs import ImageOrder
 from semsim.link import Link
@@ -57,11 +58,15 @@ def test_an_image_arrives_when_every_part_does(part):
             return Fitted(b"x", self.image, 1, "")
 
     source = Sources([Perfect(one) for one in images], 4, Replacements(images, "grey"))
-    shown = ImageOrder(3, seed=0)
+    shown = ImageOrder([(16, 16)] * 3, seed=0)
     lost = np.zeros((shown.blocks, shown.block, 1, 2), bool)
     lost[0, 1, 0, part] = True
     sums, parts = _sums(
-        0, Arrived(lost, np.zeros(lost.shape[:3], bool)), shown=shown, source=source, plan=PLAN
+        0,
+        Arrived(lost, np.zeros(lost.shape[:3], bool), Sent(*[np.ones(lost.shape[:3])] * 3)),
+        shown=shown,
+        source=source,
+        plan=PLAN,
     )
     counts = {name: sums[name]["errors"] for name in ("outage", "header_lost", "body_lost", "unfit")}
     assert counts == {"outage": 1, "header_lost": int(part == 0), "body_lost": int(part == 1), "unfit": 0}
