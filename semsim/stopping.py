@@ -27,6 +27,9 @@ Reason = str
 FEWEST_ERRORS = 100
 """A relative width is not believed before so many errors, nor a rule of that many or more before so many bursts of
 them: early on, chance makes narrow intervals."""
+FEWEST_VALUES = 10
+"""A width of a mean is not believed before so many values, or photographs that they were cut from: two that happen to
+agree make a narrow interval."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +81,8 @@ class Stop:
             seen = part["errors"], bursts(part["errors"], part["errors_sq"])
             if seen[0] < enough or seen[1] < FEWEST_ERRORS <= enough:
                 return False
+        elif (len(part.get("clusters", ())) or part["n"]) < FEWEST_VALUES:
+            return False
         reach = half_width(interval)
         return not (
             (self.rel_width is not None and reach > self.rel_width * abs(interval.value))
