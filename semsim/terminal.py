@@ -105,7 +105,7 @@ def show_plan(plan: Plan, as_json: bool) -> None:
             "-" if one.compile_seconds is None else f"{one.compile_seconds:.1f} s",
             "not timed" if one.seconds is None else f"{one.seconds * 1e3:.2f} ms",
         )  # fmt: skip
-    told = "time unknown: a program that large is not tried out on a CPU, its memory is that of its shapes"
+    told = "time unknown: too large to try out on a CPU; memory by the shapes, of which XLA takes up to 2.5 times"
     if times is not None:
         told = _duration(times[0]) + (f" .. {_duration(times[1])}" if times[1] > times[0] else "")
     table.caption = f"{plan.points} points, {len(plan.programs)} compilations, {plan.devices} devices, {told}"
