@@ -190,7 +190,7 @@ class Evaluator:
 
     def _asked(self, work: Work) -> int:
         """Blocks at once that `batch` asks for; 0 for auto."""
-        return 0 if self.batch == "auto" else -(-self.batch // work.kernel.realizations)
+        return -(-self.batch // work.kernel.realizations) if isinstance(self.batch, int) else 0
 
     def _traced(self, work: Work, width: int) -> Any:
         """The program as JAX traces it, from shapes alone; a call of these shapes does not trace it again."""

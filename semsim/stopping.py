@@ -18,6 +18,7 @@ allows for the fades it did not meet (`stats.clustered_interval`). The tests mea
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from typing import Any
 
 from semsim.stats import Interval, bursts
 
@@ -66,13 +67,13 @@ class Stop:
         """The rules in force, for a run's config."""
         return {name: value for name, value in asdict(self).items() if value is not None}
 
-    def reached(self, part: Mapping[str, float], interval: Interval) -> Reason | None:
+    def reached(self, part: Mapping[str, Any], interval: Interval) -> Reason | None:
         """Why a point with these sums and this interval ends; None if it goes on."""
         if self.precise(part, interval):
             return "width" if self.rel_width or self.abs_width else "errors"
         return "trials" if trials(part) >= self.max_trials else None
 
-    def precise(self, part: Mapping[str, float], interval: Interval) -> bool:
+    def precise(self, part: Mapping[str, Any], interval: Interval) -> bool:
         """Whether every rule of precision is met; never without one."""
         if self.min_errors is None and self.rel_width is None and self.abs_width is None:
             return False
