@@ -22,7 +22,7 @@ from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Int, Key, UInt32
 
 from semsim.backend import meet
-from semsim.memory import check_fits
+from semsim.memory import check_fits, live_bytes
 from semsim.processes import agreed
 from semsim.sweep import DEFAULT_GENERATOR, key_of_words
 
@@ -30,6 +30,7 @@ AXIS = "realisations"
 MAX_WIDTH = 4096
 MEMORY_SHARE = 0.5
 """Of a device's memory; the rest is for weights, images and what other programs leave behind."""
+SMALLER = "take smaller images, a smaller grid, fewer antennas or shorter codes"
 
 
 class Kernel(abc.ABC):
@@ -154,6 +155,10 @@ class Evaluator:
                 part = slice(place * work.blocks, (place + 1) * work.blocks)
                 yield number, jax.tree.map(lambda leaf, part=part: leaf[part], found)
 
+    @property
+    def platform(self) -> str:
+        return self.mesh.local_devices[0].platform
+
     def batches_per_call(self, work: Work) -> int:
         """Batches that a call of all devices holds."""
         return self._call_size(work, self.width(work)) // work.blocks
@@ -162,10 +167,9 @@ class Evaluator:
         """Blocks that a device works on at once."""
         name = (work.kernel, work.generator)
         if name not in self._widths:
-            if isinstance(self.batch, int):
-                width = -(-self.batch // work.kernel.realizations)
-            else:
-                width = agreed(self._fitting(work))  # hosts may see different amounts of memory
+            width = self._asked(work) or agreed(
+                self._fitting(work)
+            )  # hosts may see different amounts of memory
             self._check_fits(work, width)
             self._widths[name] = width
         return self._widths[name]
@@ -174,6 +178,19 @@ class Evaluator:
         """Bytes that the program needs on a device beside its arguments; compiles it."""
         analysis = self._traced(work, width).lower().compile().memory_analysis()
         return int(analysis.temp_size_in_bytes + analysis.output_size_in_bytes) if analysis else 0
+
+    def outline(self, work: Work) -> int:
+        """About the `memory` of a device of the CPU, from shapes alone: compiles nothing, and takes seconds.
+
+        Errors: ValueError where one array alone is more than there is.
+        """
+        program = self._traced(work, self._asked(work) or 1).jaxpr
+        check_fits(program, self.mesh.local_devices, lambda: 0, SMALLER)
+        return live_bytes(program)
+
+    def _asked(self, work: Work) -> int:
+        """Blocks at once that `batch` asks for; 0 for auto."""
+        return -(-self.batch // work.kernel.realizations) if isinstance(self.batch, int) else 0
 
     def _traced(self, work: Work, width: int) -> Any:
         """The program as JAX traces it, from shapes alone; a call of these shapes does not trace it again."""
@@ -192,7 +209,7 @@ class Evaluator:
         advice = (
             f"set batch, now {self.batch} realisations at once, lower"
             if isinstance(self.batch, int)
-            else "take smaller images, a smaller grid, fewer antennas or shorter codes"
+            else SMALLER
         )
         check_fits(
             self._traced(work, width).jaxpr, self.mesh.local_devices, lambda: self.memory(work, width), advice

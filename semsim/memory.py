@@ -60,6 +60,36 @@ def largest_array(program: Any) -> int:
     return largest
 
 
+def live_bytes(program: Any) -> int:
+    """Bytes that the values of a jaxpr take at most at once, beside its arguments.
+
+    A value lives from where it is made to its last use; within a loop, or a call, what its body holds comes on top. No more
+    than about the memory of a program: compilers fuse values away, and need room for their own (nets on a CPU: 0.6 to
+    2.5 times).
+    """
+    last = {
+        id(name): place
+        for place, equation in enumerate(program.eqns)
+        for name in equation.invars
+        if not isinstance(name, jax.extend.core.Literal)
+    }
+    last |= {id(name): len(program.eqns) for name in program.outvars}
+    most, now, ends = 0, 0, dict[int, int]()
+    for place, equation in enumerate(program.eqns):
+        made = {id(name): _bytes(name.aval) for name in equation.outvars}
+        bodies = jax.extend.core.jaxprs_in_params(equation.params)
+        within = max(
+            (live_bytes(body) - sum(_bytes(name.aval) for name in body.outvars) for body in bodies), default=0
+        )
+        most = max(most, now + max(within, 0) + sum(made.values()))
+        for name, size in made.items():
+            if name in last:
+                now += size
+                ends[last[name]] = ends.get(last[name], 0) + size
+        now -= ends.pop(place, 0)
+    return most
+
+
 def _bytes(aval: Any) -> int:
     if not hasattr(aval, "shape") or not hasattr(aval.dtype, "itemsize"):
         return 0

@@ -14,6 +14,9 @@ from semsim.stopping import FEWEST_ERRORS, next_look
 
 NORMAL = 1.96  # of the 95 % interval
 BATCHES, ENOUGH = 4, 1.0  # that are timed of a point, unless one takes more than so many seconds
+LARGE = 2**28
+"""Bytes of a program on a device of the CPU from which on a plan neither compiles nor times it: one photograph through a
+large net takes minutes."""
 
 
 class Program(NamedTuple):
@@ -21,7 +24,8 @@ class Program(NamedTuple):
 
     what: the channels it serves. batches: expected, fewest and most over its points; they differ where theory does
     not know the error rate. realizations: in a batch. memory: bytes on each device beside the arguments. seconds: of
-    a batch, compiled, in the mean over its lowest, its middle and its highest Es/N0.
+    a batch, compiled, in the mean over its lowest, its middle and its highest Es/N0; None for a `LARGE` program, whose
+    memory is then that of its shapes.
     """
 
     what: str
@@ -30,8 +34,8 @@ class Program(NamedTuple):
     most: int
     realizations: int
     memory: int
-    compile_seconds: float
-    seconds: float
+    compile_seconds: float | None
+    seconds: float | None
 
 
 class Plan(NamedTuple):
@@ -45,17 +49,20 @@ class Plan(NamedTuple):
     def points(self) -> int:
         return sum(program.points for program in self.programs)
 
-    def seconds(self) -> tuple[float, float]:
-        """Time until the result, at least and at most, compilation included."""
-        compiling = sum(program.compile_seconds for program in self.programs)
-        return (
-            compiling + sum(program.fewest * program.seconds for program in self.programs),
-            compiling + sum(program.most * program.seconds for program in self.programs),
-        )
+    def seconds(self) -> tuple[float, float] | None:
+        """Time until the result, at least and at most, compilation included; None with a program that was not timed."""
+        least = most = 0.0
+        for program in self.programs:
+            if program.compile_seconds is None or program.seconds is None:
+                return None
+            least += program.compile_seconds + program.fewest * program.seconds
+            most += program.compile_seconds + program.most * program.seconds
+        return least, most
 
 
 def plan(sweep: Sweep, execution: Execution) -> Plan:
-    """Compiles every program of the sweep and times a few batches of each; simulates and writes nothing else.
+    """Compiles every program of the sweep that is not `LARGE` and times a few batches of each; simulates and writes
+    nothing else.
 
     Of programs whose data would take long to make (`Job.made_up`) one is measured, with made-up data, for all of its kind.
 
@@ -101,6 +108,19 @@ def _program(jobs: Sequence[Job], sweep: Sweep, evaluator: Evaluator) -> Program
     work = jobs[0].work
     if jobs[0].made_up:
         work = work._replace(mapped=jobs[0].made_up)
+    needs = [_batches(job, sweep) for job in jobs]
+    entry = Program(
+        what=_what(jobs),
+        points=len(jobs),
+        fewest=sum(low for low, _ in needs),
+        most=sum(high for _, high in needs),
+        realizations=work.blocks * work.kernel.realizations,
+        memory=evaluator.outline(work) if evaluator.platform == "cpu" else 0,
+        compile_seconds=None,
+        seconds=None,
+    )
+    if entry.memory > LARGE:
+        return entry
     started = time.perf_counter()
     list(evaluator.batches(work, [0]))
     compiled = time.perf_counter()
@@ -109,17 +129,7 @@ def _program(jobs: Sequence[Job], sweep: Sweep, evaluator: Evaluator) -> Program
     timed = [ordered[place] for place in sorted({0, len(jobs) // 2, len(jobs) - 1})]
     seconds = sum(_seconds(job, evaluator) for job in timed) / len(timed)
     memory = evaluator.memory(work, evaluator.width(work))
-    needs = [_batches(job, sweep) for job in jobs]
-    return Program(
-        what=_what(jobs),
-        points=len(jobs),
-        fewest=sum(low for low, _ in needs),
-        most=sum(high for _, high in needs),
-        realizations=work.blocks * work.kernel.realizations,
-        memory=memory,
-        compile_seconds=compiled - started,
-        seconds=seconds,
-    )
+    return entry._replace(memory=memory, compile_seconds=compiled - started, seconds=seconds)
 
 
 def _seconds(job: Job, evaluator: Evaluator) -> float:

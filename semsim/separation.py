@@ -197,6 +197,12 @@ def sweep(
     ledger = _ledger(samples, symbols, link, separation)
     stop = Stop("psnr", len(images.images), abs_width=width, total=total_images)
     shown = ImageOrder(images.sizes, seed, images.groups)
+    if separation.on_failure == "last-good" and shown.block == 1:
+        size = "x".join(map(str, images.sizes[0]))
+        raise ValueError(
+            "on_failure last-good shows the last image that arrived in a block, and one of "
+            f"{size} pixels (height x width) is a block of its own: take grey or mean-image, or smaller images"
+        )
     kept = {
         name: contenders(plans, link, name, fading, esno_db, near_bound=separation.decoding == Separation().decoding)
         if automatic else dict.fromkeys(esno_db, list(plans))

@@ -18,6 +18,7 @@ allows for the fades it did not meet (`stats.clustered_interval`). The tests mea
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from typing import Any
 
 from semsim.stats import Interval, bursts
 
@@ -27,6 +28,9 @@ Reason = str
 FEWEST_ERRORS = 100
 """A relative width is not believed before so many errors, nor a rule of that many or more before so many bursts of
 them: early on, chance makes narrow intervals."""
+FEWEST_VALUES = 10
+"""A width of a mean is not believed before so many values, or photographs that they were cut from: two that happen to
+agree make a narrow interval."""
 
 
 @dataclass(frozen=True)
@@ -63,13 +67,13 @@ class Stop:
         """The rules in force, for a run's config."""
         return {name: value for name, value in asdict(self).items() if value is not None}
 
-    def reached(self, part: Mapping[str, float], interval: Interval) -> Reason | None:
+    def reached(self, part: Mapping[str, Any], interval: Interval) -> Reason | None:
         """Why a point with these sums and this interval ends; None if it goes on."""
         if self.precise(part, interval):
             return "width" if self.rel_width or self.abs_width else "errors"
         return "trials" if trials(part) >= self.max_trials else None
 
-    def precise(self, part: Mapping[str, float], interval: Interval) -> bool:
+    def precise(self, part: Mapping[str, Any], interval: Interval) -> bool:
         """Whether every rule of precision is met; never without one."""
         if self.min_errors is None and self.rel_width is None and self.abs_width is None:
             return False
@@ -78,6 +82,8 @@ class Stop:
             seen = part["errors"], bursts(part["errors"], part["errors_sq"])
             if seen[0] < enough or seen[1] < FEWEST_ERRORS <= enough:
                 return False
+        elif (len(part.get("clusters", ())) or part["n"]) < FEWEST_VALUES:
+            return False
         reach = half_width(interval)
         return not (
             (self.rel_width is not None and reach > self.rel_width * abs(interval.value))

@@ -107,14 +107,14 @@ def plain(value: object) -> str:
 
 def show_plan(plan: Plan, as_json: bool) -> None:
     """What a sweep will cost: a line per program, and the sum."""
-    least, most = plan.seconds()
+    times = plan.seconds()
     if as_json:
         programs = [program._asdict() for program in plan.programs]
         whole = {
             "points": plan.points,
             "total": plan.total,
             "devices": plan.devices,
-            "seconds": [least, most],
+            "seconds": times,
         }
         print(dumps({**whole, "compilations": len(programs), "programs": programs}))
         return
@@ -123,12 +123,13 @@ def show_plan(plan: Plan, as_json: bool) -> None:
         table.add_row(
             one.what, str(one.points), _range(one.fewest, one.most),
             _range(one.fewest * one.realizations, one.most * one.realizations), f"{one.memory / 2**20:.1f} MiB",
-            f"{one.compile_seconds:.1f} s", f"{one.seconds * 1e3:.2f} ms",
+            "-" if one.compile_seconds is None else f"{one.compile_seconds:.1f} s",
+            "not timed" if one.seconds is None else f"{one.seconds * 1e3:.2f} ms",
         )  # fmt: skip
-    table.caption = (
-        f"{plan.points} points, {len(plan.programs)} compilations, {plan.devices} devices, "
-        f"{_duration(least)}{f' .. {_duration(most)}' if most > least else ''}"
-    )
+    told = "time unknown: too large to try out on a CPU; memory by the shapes, of which XLA takes up to 2.5 times"
+    if times is not None:
+        told = _duration(times[0]) + (f" .. {_duration(times[1])}" if times[1] > times[0] else "")
+    table.caption = f"{plan.points} points, {len(plan.programs)} compilations, {plan.devices} devices, {told}"
     if plan.total is not None:
         table.caption += f"; what is left of {plan.total:g} goes to the widest intervals"
     _print(table)

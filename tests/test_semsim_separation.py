@@ -202,6 +202,16 @@ def test_auto_is_the_schemes_of_nr_that_can_be_the_best():
             lambda images: sweep(images, "qpsk", "awgn", [0.0], Separation(coderate=("1/2",), cbr="1/600")),
             "leave no byte",
         ),
+        (
+            lambda images: sweep(
+                np.zeros((12, 384, 512, 3), np.uint8),
+                "qpsk",
+                "awgn",
+                [0.0],
+                Separation(on_failure="last-good"),
+            ),
+            "one of 384x512 pixels .* is a block of its own: take grey or mean-image",
+        ),
         (lambda images: sweep(images, "qpsk", "awgn", [0.0], Separation(cbr="1/9999")), "no channel uses"),
         (
             lambda images: sweep(images, "qpsk", "awgn", [0.0], Separation(coderate=("0.99",))),

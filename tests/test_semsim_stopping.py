@@ -37,12 +37,15 @@ class Errors(Kernel):
 
 @dataclass(frozen=True)
 class Scores(Kernel):
-    """Values of mean 20 and standard deviation `value`, skewed to the right."""
+    """Values of mean 20 and standard deviation `value`, skewed to the right or normal."""
 
     realizations: int = 16
     trials: int = 1
+    skewed: bool = True
 
     def __call__(self, key, mapped, value):
+        if not self.skewed:
+            return 20 + value * jax.random.normal(key, (self.realizations,))
         return 20 + value * (jax.random.exponential(key, (self.realizations,)) - 1)
 
 
@@ -127,12 +130,15 @@ NARROW, WIDE = Interval(1.0, 0.95, 1.05), Interval(1.0, 0.95, 1.5)
         ({"rel_width": 0.1, "min_errors": 1000}, counts(999), NARROW, None),
         ({"rel_width": 0.1, "min_errors": 1000}, counts(1000), WIDE, None),
         ({"rel_width": 0.1, "min_errors": 1000}, counts(1000), NARROW, "width"),
-        ({"abs_width": 0.1}, {"n": 9}, NARROW, "width"),
-        ({"abs_width": 0.1}, {"n": 9}, WIDE, None),
+        ({"abs_width": 0.1}, {"n": 10}, NARROW, "width"),
+        ({"abs_width": 0.1}, {"n": 9}, NARROW, None),
+        ({"abs_width": 0.1}, {"n": 90, "clusters": {str(i): [10, 1.0] for i in range(9)}}, NARROW, None),
+        ({"abs_width": 0.1}, {"n": 90, "clusters": {str(i): [9, 1.0] for i in range(10)}}, NARROW, "width"),
+        ({"abs_width": 0.1}, {"n": 10}, WIDE, None),
         ({"abs_width": 0.1}, {"n": 1_000_000}, WIDE, "trials"),
-        ({"abs_width": 0.1, "rel_width": 0.6}, {"n": 9}, WIDE, None),
-        ({"abs_width": 0.6, "rel_width": 0.1}, {"n": 9}, WIDE, None),
-        ({"rel_width": 0.1}, {"n": 9}, Interval(-1.0, -1.05, -0.95), "width"),
+        ({"abs_width": 0.1, "rel_width": 0.6}, {"n": 10}, WIDE, None),
+        ({"abs_width": 0.6, "rel_width": 0.1}, {"n": 10}, WIDE, None),
+        ({"rel_width": 0.1}, {"n": 10}, Interval(-1.0, -1.05, -0.95), "width"),
         ({}, counts(5000), NARROW, None),
         ({}, counts(5000, 1_000_000), NARROW, "trials"),
         ({"abs_width": 0.1}, {"n": 1}, Interval(1.0, -math.inf, math.inf), None),
@@ -250,6 +256,8 @@ COVERAGE = {
                                "rayleigh-block", 4),
     "relative width, few errors": (Errors(), 0.0025, 0.0025, Stop("ber", 1e15, rel_width=0.3), "awgn", 4),
     "width of a mean": (Scores(), 4.0, 20.0, Stop("psnr", 1e15, abs_width=0.3), "awgn", 8),
+    "width of a mean, one photograph at a time": (Scores(1, skewed=False), 4.0, 20.0,
+                                                  Stop("psnr", 1e15, abs_width=4.0), "awgn", 1),
 }  # fmt: skip
 
 
