@@ -144,7 +144,7 @@ def fast_fading():
 @pytest.mark.parametrize("noise_var", [1e-4, 0.05])
 def test_the_receiver_counts_its_own_error_as_noise(antennas, noise_var):
     """Given a least-mean-square estimate the error of the gain is independent of it: QPSK, equalised, errs in the mean
-    square by exactly the noise variance that is handed on. Without error_var in it the ratio at 40 dB would be 9."""
+    square by exactly the noise variance that is handed on."""
     link, fading, frames = Link(FAST, "lmmse", antennas=antennas), fast_fading(), 2048
     known = knowledge(link, fading)
 
