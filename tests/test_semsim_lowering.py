@@ -16,6 +16,7 @@ from jax.sharding import AbstractMesh, AxisType
 from models.windows import WindowAttention
 from semsim import error_rates, simulation
 from semsim.data import from_array
+from semsim.devices import _Call as Call
 from semsim.devices import AXIS, Evaluator, Execution, Work, evaluate
 from semsim.sweep import GENERATORS
 from semsim.systems import SYSTEMS
@@ -42,7 +43,7 @@ def some_work(name: str, generator: str) -> Work:
 def lowered(work: Work, platform: str, num_devices: int) -> str:
     """StableHLO of a call on that many devices of a platform; none of them is needed."""
     mesh = AbstractMesh((num_devices,), (AXIS,), axis_types=(AxisType.Auto,))
-    arguments = Evaluator(Execution(devices=1))._arguments(work, (0,), max(work.blocks, num_devices))
+    arguments = Evaluator(Execution(devices=1))._arguments(work, Call((0,), 0), max(work.blocks, num_devices))
 
     def call(*arguments):
         return evaluate(*arguments, kernel=work.kernel, mesh=mesh, width=1, generator=work.generator)
