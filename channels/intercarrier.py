@@ -7,14 +7,12 @@ rest falls on the others, which under full load take as much from one another as
 import math
 
 import numpy as np
-from scipy import optimize
-from scipy.special import j0
 
 from channels.doppler import LOS_DOPPLER
 from channels.recording import Recording
 
-_FIRST_MINIMUM = 3.831706
-"""Of J0: up to there a correlation tells the Doppler shift."""
+_PHASES = np.linspace(0.0, 3.831706, 20_001)
+"""Up to the first minimum of J0: up to there a correlation tells the Doppler shift."""
 
 
 def ici_power(max_doppler: float, symbol_duration: float, specular: float = 0.0) -> float:
@@ -47,7 +45,7 @@ def recorded_ici_power(recording: Recording, symbol_duration: float) -> float:
     correlation = np.real(np.sum(before.conj() * after, dtype=np.complex128)) / power if power else 1.0
     if correlation >= 1.0:
         return 0.0
-    phase = _FIRST_MINIMUM
-    if correlation > j0(_FIRST_MINIMUM):
-        phase = optimize.root_scalar(lambda x: float(j0(x)) - correlation, bracket=(0.0, _FIRST_MINIMUM)).root
-    return ici_power(float(phase) / (2 * np.pi * recording.time_step), symbol_duration)
+    angles = np.pi * (np.arange(32) + 0.5) / 32  # the mean over them is J0, to rounding
+    falling = np.mean(np.cos(np.outer(_PHASES, np.cos(angles))), axis=1)
+    phase = float(np.interp(-correlation, -falling, _PHASES))  # the last one where no smaller one has it
+    return ici_power(phase / (2 * np.pi * recording.time_step), symbol_duration)

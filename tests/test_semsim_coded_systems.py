@@ -297,14 +297,6 @@ GOOD = {"system": "ujscc", "images": IMAGES, "modulation": "qam16", "channel": "
             {"system": "deepjscc", "modulation": "analogue", "coding": HALF},
             "deepjscc sends no indices.*leave them out",
         ),
-        (
-            {
-                "codec": ujscc.build(UJSCCConfig(image_size=4, width=8)),
-                "images": from_array(PIXELS[:2, :4, :4]),
-                "modulation": "qpsk",
-            },
-            "k=12 bits in n=8 is a code rate above 0.95",
-        ),
     ],
 )
 def test_mistakes_are_said_before_anything_is_compiled_or_written(change, message, monkeypatch, tmp_path):
@@ -312,6 +304,11 @@ def test_mistakes_are_said_before_anything_is_compiled_or_written(change, messag
     with pytest.raises(ValueError, match=message):
         run(**{**ARGUMENTS, **GOOD, "coding": HALF, **change, "out": tmp_path / "run"})
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_word_of_too_few_indices_is_refused():
+    with pytest.raises(ValueError, match="k=12 bits in n=8 is a code rate above 0.95"):
+        index_plan(per_order.ORDERS, "qpsk", HALF).block(4)
 
 
 @pytest.mark.parametrize(

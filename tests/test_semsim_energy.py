@@ -178,19 +178,23 @@ def test_a_gain_is_that_much_less_noise_to_every_receiver(decoding):
 
     @hurried
     def send(usage, noise_var):
-        codec = nnx.merge(GRAPH, STATE)
+        codec = nnx.merge(GRAPH, STATE, copy=True)
         codec.quantizer.count[...] = usage
         point = Point(jnp.int32(row), channels.rayleigh(), noise_var, LABELS[row, :64])
         if decoding == "bits":
             return per_order.transmit_bits(codec, images, KEY, Link(), point, plan)
         return per_order.transmit(codec, images, KEY, Link(), point, labels=LABELS, decoding=decoding)
 
-    codec = nnx.merge(GRAPH, STATE)
-    codec.quantizer.count[...] = jnp.asarray(SKEWED)
+    skew = SKEWED.copy()
+    skew[row, :64] = SKEWED[
+        row, np.asarray(LABELS[row, :64])
+    ]  # index i is the point with label LABELS[row, i]
+    codec = nnx.merge(GRAPH, STATE, copy=True)
+    codec.quantizer.count[...] = jnp.asarray(skew)
     amplitude = float(per_order.amplitudes(codec, LABELS)[row])
     assert amplitude > 1.3
     uniform = jnp.asarray(codec.quantizer._uniform(codec.quantizer.sizes))
-    skewed = send(jnp.asarray(SKEWED), jnp.float32(noise_var))
+    skewed = send(jnp.asarray(skew), jnp.float32(noise_var))
     plain = send(uniform, jnp.float32(noise_var / amplitude**2))
     assert 0 < int(plain.symbol_errors.sum()) < 4 * 256
     np.testing.assert_array_equal(skewed.symbol_errors, plain.symbol_errors)

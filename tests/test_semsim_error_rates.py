@@ -214,7 +214,7 @@ GOOD = {"modulation": ["qam16"], "channel": ["awgn"], "ebno_db": [0.0]}
         ({"modulation": []}, "at least one modulation and one channel"),
         ({"channel": []}, "at least one modulation and one channel"),
         ({"ebno_db": []}, "ebno_db is empty"),
-        ({"ebno_db": [np.nan]}, "ebno_db must be finite"),
+        ({"ebno_db": [np.nan]}, r"ebno_db must be in \[-300, 300\] dB; got nan"),
         ({"min_errors": 0}, "min_errors must be at least 1"),
         ({"max_bits": np.inf}, "max_bits must be in"),
         ({"total_bits": 0.5}, "total_bits must be in"),

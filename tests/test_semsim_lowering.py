@@ -16,8 +16,8 @@ from jax.sharding import AbstractMesh, AxisType
 from models.windows import WindowAttention
 from semsim import error_rates, simulation
 from semsim.data import from_array
-from semsim.devices import _Call as Call
 from semsim.devices import AXIS, Evaluator, Execution, Work, evaluate
+from semsim.devices import _Call as Call
 from semsim.sweep import GENERATORS
 from semsim.systems import SYSTEMS
 

@@ -244,7 +244,7 @@ GOOD = {
         ({"channel": "tdl-z"}, "unknown channel 'tdl-z'; did you mean tdl-"),
         ({"channel": "rayleigh"}, "rayleigh fades as rayleigh-block"),
         ({"esno_db": []}, "esno_db is empty"),
-        ({"esno_db": [np.inf]}, "esno_db must be finite"),
+        ({"esno_db": [np.inf]}, r"esno_db must be in \[-300, 300\] dB; got inf"),
         ({"total_images": 5}, "without a width every point takes all images"),
         ({"width": -1.0}, "abs_width must be a positive number; got -1.0"),
         ({"realizations": 0}, "realizations must be in"),
