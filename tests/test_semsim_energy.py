@@ -180,7 +180,7 @@ def test_a_gain_is_that_much_less_noise_to_every_receiver(decoding):
     def send(usage, noise_var):
         codec = nnx.merge(GRAPH, STATE, copy=True)
         codec.quantizer.count[...] = usage
-        point = Point(jnp.int32(row), channels.rayleigh(), noise_var, LABELS[row, :64])
+        point = Point(jnp.int32(row), channels.rayleigh(1), noise_var, LABELS[row, :64])
         if decoding == "bits":
             return per_order.transmit_bits(codec, images, KEY, Link(), point, plan)
         return per_order.transmit(codec, images, KEY, Link(), point, labels=LABELS, decoding=decoding)
