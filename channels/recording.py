@@ -111,6 +111,8 @@ def load_recording(path: Path) -> Recording:
     and for those whose header declares another size than they have.
     """
     try:
+        if path.exists() and not path.is_file():  # a device has no end
+            raise ValueError("it is no file")
         with path.open("rb") as stream, zipfile.ZipFile(stream) as archive:
             known = {name.removesuffix(".npy") for name in archive.namelist()}
             arrays = {name: _member(archive, name, most) for name, most in MEMBERS.items() if name in known}

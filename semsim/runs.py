@@ -275,8 +275,9 @@ def load_run(folder: Path) -> Run:
 
 def read_config(folder: Path) -> dict:
     """The configuration of a run. Errors: ValueError for a folder that holds none."""
+    path = folder / "config.json"
     try:
-        config = json.loads((folder / "config.json").read_text())
+        config = json.loads(path.read_text()) if path.is_file() else None  # a device has no end
         if not isinstance(config, dict):
             raise TypeError
     except (OSError, ValueError, TypeError, RecursionError):
