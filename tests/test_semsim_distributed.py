@@ -140,7 +140,8 @@ def test_a_signal_to_one_process_stops_all_and_the_run_is_resumed(tmp_path, cach
     (point, sums), *_ = load_run(tmp_path / "run").points
     assert 0 < len(load_run(tmp_path / "run").batches(point)) < 99 and '"interrupted"' in said
 
-    resumed = job(tmp_path, cache, ("--resume", "run"), ("--resume", "run"))
+    again = ("--resume", "run", "--json")  # how to print is no part of a run
+    resumed = job(tmp_path, cache, again, again)
     assert [status for status, *_ in resumed] == [0, 0]
     alone = semsim.ber("qam64", "rayleigh-block", [10], min_errors=10**9, max_bits=3.1e8)
     assert load_run(tmp_path / "run").points == alone.points
