@@ -185,7 +185,7 @@ class Evaluator:
         Errors: ValueError where one array alone is more than there is.
         """
         program = self._traced(work, self._asked(work) or 1).jaxpr
-        check_fits(program, self.mesh.local_devices, lambda: 0, SMALLER)
+        check_fits(program, self.mesh.local_devices, lambda: 0, self._smaller)
         return live_bytes(program)
 
     def _asked(self, work: Work) -> int:
@@ -206,14 +206,13 @@ class Evaluator:
 
     def _check_fits(self, work: Work, width: int) -> None:
         """Errors: ValueError for more than the memory that there is, before any of it is asked for."""
-        advice = (
-            f"set batch, now {self.batch} realisations at once, lower"
-            if isinstance(self.batch, int)
-            else SMALLER
-        )
-        check_fits(
-            self._traced(work, width).jaxpr, self.mesh.local_devices, lambda: self.memory(work, width), advice
-        )
+        program = self._traced(work, width).jaxpr
+        check_fits(program, self.mesh.local_devices, lambda: self.memory(work, width), self._smaller)
+
+    @property
+    def _smaller(self) -> str:
+        """What would fit."""
+        return f"set batch, now {self.batch} realisations at once, lower" if isinstance(self.batch, int) else SMALLER
 
     def _fitting(self, work: Work) -> int:
         device = self.mesh.local_devices[0]

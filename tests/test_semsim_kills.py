@@ -76,6 +76,16 @@ def slow_rows(seconds):
         append(self, *values)
         time.sleep(seconds)
     RunWriter.append = slowly
+def rows_beside(folder, files):
+    "Waits after its first row until others have written rows too."
+    import time
+    from pathlib import Path
+    append, end = RunWriter.append, time.monotonic() + 300
+    def patiently(self, *values):
+        append(self, *values)
+        while time.monotonic() < end and sum(path.stat().st_size > 0 for path in Path(folder).glob("rows-*")) < files:
+            time.sleep(0.01)
+    RunWriter.append = patiently
 def obey():
     "Root loses the right to write where the mode of a folder says no (CAP_DAC_OVERRIDE); others never had it."
     if os.geteuid() == 0:
@@ -326,7 +336,7 @@ def test_the_command_itself_is_killed_and_resumed(number, tmp_path):
 def test_three_processes_fill_one_folder_and_do_nothing_twice(forks, whole, tmp_path):
     folder = tmp_path / "run"
     first = forks.start(
-        "ber", "--out", folder, *OPTIONS, hooks=[["slow_rows", 0.1]]
+        "ber", "--out", folder, *OPTIONS, hooks=[["rows_beside", str(folder), 2]]
     )  # so that there is work left
     wait_until(lambda: size(folder) > 0)
     others = [forks.start("ber", "--resume", folder, hooks=[["slow_rows", 0.01]]) for _ in range(2)]
@@ -340,7 +350,7 @@ def test_three_processes_fill_one_folder_and_do_nothing_twice(forks, whole, tmp_
 def test_the_work_of_one_that_died_is_taken_over_by_those_that_live(forks, whole, tmp_path):
     folder = tmp_path / "run"
     first = forks.start(
-        "ber", "--out", folder, *OPTIONS, hooks=[["slow_rows", 0.1]]
+        "ber", "--out", folder, *OPTIONS, hooks=[["rows_beside", str(folder), 2]]
     )  # so that there is work left
     wait_until(lambda: size(folder) > 0)
     others = [forks.start("ber", "--resume", folder, hooks=[["slow_rows", 0.01]]) for _ in range(2)]
