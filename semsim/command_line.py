@@ -16,7 +16,7 @@ import channels
 import models
 import phy
 import semsim
-from semsim import commands, image_commands
+from semsim import commands, comparison_commands, image_commands, weights_commands
 from semsim.backend import prepare
 from semsim.jobs import Job
 from semsim.saved_options import kept, with_saved
@@ -24,9 +24,9 @@ from semsim.signals import STATUS
 from semsim.terminal import warnings_said
 
 COMMANDS: dict[str, Callable[..., None]] = {
-    "demo": commands.demo, "ber": commands.ber, "run": image_commands.run, "compare": commands.compare,
-    "plot": commands.plot_runs, "record": commands.record, "train": commands.train,
-    "calibrate": commands.calibrate, "import": commands.import_weights,
+    "demo": commands.demo, "ber": commands.ber, "run": image_commands.run, "compare": comparison_commands.compare,
+    "plot": comparison_commands.plot_runs, "record": commands.record, "train": weights_commands.train,
+    "calibrate": weights_commands.calibrate, "import": weights_commands.import_weights,
     "data": commands.data, "info": commands.info,
 }  # fmt: skip
 

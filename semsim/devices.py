@@ -212,7 +212,11 @@ class Evaluator:
     @property
     def _smaller(self) -> str:
         """What would fit."""
-        return f"set batch, now {self.batch} realisations at once, lower" if isinstance(self.batch, int) else SMALLER
+        return (
+            f"set batch, now {self.batch} realisations at once, lower"
+            if isinstance(self.batch, int)
+            else SMALLER
+        )
 
     def _fitting(self, work: Work) -> int:
         device = self.mesh.local_devices[0]

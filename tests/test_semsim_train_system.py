@@ -14,7 +14,7 @@ import pytest
 from flax import nnx
 from safetensors.numpy import load_file
 
-from semsim import cli, commands, simulation
+from semsim import cli, simulation, weights_commands
 from semsim.checkpoint import named_arrays, read_metadata, save_weights
 from semsim.data import from_array
 from semsim.recipe import Recipe
@@ -122,17 +122,17 @@ def interrupted(monkeypatch, tmp_path, images, capsys):
     """Ctrl-C after four steps of a training with options of its own; what it said, and its folder."""
 
     out = tmp_path / "my run"
-    real = commands.train_system
+    real = weights_commands.train_system
 
     def stopping(*arguments, **options):
         return real(*arguments, **{**options, "report": stop_at(4)})
 
-    monkeypatch.setattr(commands, "train_system", stopping)
+    monkeypatch.setattr(weights_commands, "train_system", stopping)
     said = semsim(
         capsys, "train", "tiny", "--data", images, "--out", out, "--steps", 6, "--batch", 3, "--seed", 5,
         "--size", "two", status=130,
     )  # fmt: skip
-    monkeypatch.setattr(commands, "train_system", real)
+    monkeypatch.setattr(weights_commands, "train_system", real)
     return said, out
 
 
