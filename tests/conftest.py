@@ -1,5 +1,7 @@
 """Strict settings of every test: ranks never promoted in silence, one backend, no window, no heap of programs.
 
+Compiled programs are kept on disk, as the commands keep them: processes, modules and a second interpreter share them.
+
 Set before anything imports jax or matplotlib. pyproject.toml makes warnings errors; annotated shapes become
 run-time checks with `pytest --jaxtyping-packages=phy,channels,models,semsim,beartype.beartype`.
 """
@@ -16,6 +18,9 @@ os.environ.setdefault("JAX_NUM_CPU_DEVICES", "4")
 import jax  # noqa: E402
 import pytest  # noqa: E402
 
+from semsim.backend import prepare  # noqa: E402
+
+prepare()
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 
