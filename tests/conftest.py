@@ -8,12 +8,16 @@ run-time checks with `pytest --jaxtyping-packages=phy,channels,models,semsim,bea
 
 import gc
 import os
+import signal
 
 # The tolerances were chosen for the CPU. Export JAX_PLATFORMS to try another backend.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("MPLBACKEND", "Agg")
 # Every test of the engine runs on four devices, whatever machine it runs on.
 os.environ.setdefault("JAX_NUM_CPU_DEVICES", "4")
+
+# A shell that starts the tests in the background has them, and what they start, ignore Ctrl-C.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 import jax  # noqa: E402
 import pytest  # noqa: E402
