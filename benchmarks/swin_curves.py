@@ -10,11 +10,13 @@ last table has the training logs that ship, as far as they go: it says what long
 
 import json
 from pathlib import Path
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
 from _common import difference, image_arguments, print_table, text, write_json
 
+from semsim.checkpoint import read_metadata
 from semsim.data import as_float, load
 from semsim.simulation import reconstruct
 from semsim.stats import paired_interval
@@ -26,6 +28,8 @@ THEIR_DEEPJSCC = {1.0: 29.10, 4.0: 31.30, 7.0: 34.14, 10.0: 36.45, 13.0: 38.76}
 WITT_AT_10 = {"1/12": 28.58, "1/6": 32.66, "1/4": 35.27, "1/3": 37.76}
 THEIR_DEEPJSCC_AT_10 = {"1/12": 27.52, "1/6": 31.88, "1/4": 34.29, "1/3": 36.43}
 LOGS = {"stsc": "stsc", "deepjscc-strong": "deepjscc_strong"}
+WINDOW = 500_000
+"""Images of a row of the training table."""
 
 
 def main() -> None:
@@ -46,7 +50,9 @@ def main() -> None:
         print(f"\nAWGN, {title}: mean PSNR of {len(images)} images in dB, in brackets PSNR of their mean MSE")
         print_table([row["shown"] for row in rows])
     lengths = _lengths()
-    print("\ntraining: PSNR of the mean ln(MSE) over 1,000 steps, all Es/N0 of 0 to 20 dB and all rates, dB")
+    print(
+        f"\ntraining: PSNR of the mean ln(MSE) in parts of {WINDOW:,} images, all Es/N0 of 0 to 20 dB and all rates, dB"
+    )
     print_table(lengths)
     write_json(
         given.out / "swin_curves.json",
@@ -92,19 +98,18 @@ def _row(label: dict[str, str], errors: dict[str, np.ndarray], witt: float, thei
     return {"shown": shown, "numbers": numbers}
 
 
-def _lengths(window: int = 1_000) -> list[dict[str, str]]:
-    """PSNR over steps by the logs of the weights that ship."""
+def _lengths() -> list[dict[str, str]]:
+    """PSNR over the images seen, by the logs of the weights that ship, in parts of `WINDOW` images."""
     means: dict[int, dict[str, str]] = {}
     for name, file in LOGS.items():
-        lines = [
-            json.loads(line) for line in (WEIGHTS / f"{file}.log.jsonl").read_text().splitlines() if line
-        ]
-        for end in range(window, lines[-1]["step"] + 1, window):
-            found = [line["loss"] for line in lines if end - window < line["step"] <= end]
+        training: Any = read_metadata(WEIGHTS / f"{file}.safetensors")["training"]
+        batch = training["recipe"]["batch"]
+        lines = [json.loads(line) for line in (WEIGHTS / f"{file}.log.jsonl").read_text().splitlines()]
+        for end in range(WINDOW, lines[-1]["step"] * batch + 1, WINDOW):
+            found = [line["loss"] for line in lines if end - WINDOW < line["step"] * batch <= end]
             value = -10 * np.mean(found) / np.log(10)
-            row = means.setdefault(end, {"steps": str(end), "images": str(end * 50)})
-            row[name] = f"{value:.2f}"
-    return [{**row, **{name: row.get(name, "") for name in LOGS}} for row in means.values()]
+            means.setdefault(end, {"images": str(end)})[name] = f"{value:.2f}"
+    return [{**row, **{name: row.get(name, "") for name in LOGS}} for _, row in sorted(means.items())]
 
 
 def _figure(rows: list[dict], lengths: list[dict[str, str]], path: Path) -> None:

@@ -34,7 +34,9 @@ RECIPE = Recipe(steps=5_000, batch=50, learning_rate=3e-3, warmup=100)
 """What the shipped weights were trained with: small batches, because at this length the number of steps counts."""
 
 CHECKPOINT = Path(__file__).parent / "weights" / "ujscc.safetensors"
-SIZES = {"cifar": UJSCCConfig()}
+SIZES = {"cifar": UJSCCConfig(), "wide": UJSCCConfig(width=192, encoder_blocks=3, decoder_blocks=4)}
+"""wide: three times the parameters. No weights of it ship: after half the images it gained 0.0 to 0.3 dB up to 64-QAM over
+"cifar" and lost 0.3 at 256-QAM, for three times the bytes."""
 
 
 def build(config: UJSCCConfig | None = None, seed: int = 0) -> UJSCC:
