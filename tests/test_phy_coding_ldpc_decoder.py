@@ -132,12 +132,15 @@ def test_block_error_rates_are_sionnas(
     assert abs(found / words - errors / trials) < 4 * sigma, (found / words, errors / trials)
 
 
-@pytest.mark.parametrize(("schedule", "precision"), [("layered", "int8"), ("flooding", "float32")])
+@pytest.mark.parametrize(
+    ("schedule", "precision", "ebno_db", "seed"),
+    [("layered", "int8", 3.0, 4), ("flooding", "float32", 3.75, 11)],
+)
 def test_early_termination_changes_no_word_and_neighbours_do_not_matter(
-    schedule: str, precision: str
+    schedule: str, precision: str, ebno_db: float, seed: int
 ) -> None:
     """Chunks of any size give the same; a finished word is what stopping after its iterations would have given."""
-    bits, llr = over_awgn(SMALL, WORDS, 1.5, 4)
+    bits, llr = over_awgn(SMALL, WORDS, ebno_db, seed)
     plan = functools.partial(LdpcDecoder, SMALL, 8, schedule=schedule, precision=precision)
     early = run(plan(chunk=16), llr)  # two rounds, with stragglers
     jax.tree.map(np.testing.assert_array_equal, early, run(plan(chunk=64), llr))
@@ -145,8 +148,9 @@ def test_early_termination_changes_no_word_and_neighbours_do_not_matter(
     turned = jax.tree.map(lambda x: x[others], early)
     jax.tree.map(np.testing.assert_array_equal, turned, run(plan(chunk=16), llr[others]))
     used = np.asarray(early.iterations)[:, 0]
-    assert 0 < (used == 8).sum() < WORDS and used.min() <= 5
-    for iterations, chunk in ((6, 16), (8, 128)):
+    # One word is not finished when all others are: its chunk was left without it, and it alone started again.
+    assert np.sort(used)[-2] < used.max() == 8 and used.min() <= 5
+    for iterations, chunk in ((5, 16), (8, 128)):
         fixed = run(
             LdpcDecoder(
                 SMALL, iterations, schedule=schedule, precision=precision, early_stop=False, chunk=chunk

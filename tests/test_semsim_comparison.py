@@ -13,6 +13,7 @@ from scipy import stats
 import semsim
 from semsim.comparison import compare, differing, skipped
 from semsim.conventions import check_comparable, check_overlay
+from semsim.energy import Sent, energy_sums
 from semsim.runs import Run
 from semsim.sweep import Totals, count_sums, mean_sums
 from semsim.systems import ujscc
@@ -236,6 +237,29 @@ def test_where_nothing_went_wrong_or_right_nothing_is_decided(count):
     assert (row["low"], row["high"]) == pytest.approx((-bound, bound))
     assert (row["difference"], row["verdict"]) == (0.0, "undecided")
     assert math.isnan(row["gain"]) and math.isnan(row["unpaired_draws"])
+
+
+def test_runs_sent_at_different_energies_are_not_compared():
+    """By 3 dB: equal Es/N0 is not one SNR."""
+
+    def run_of(name, energy):
+        label, values = image_label(), np.linspace(20.0, 25.0, 12)
+        sent = energy_sums(Sent(np.full(12, energy), np.zeros(12), np.full(12, energy)))
+        lines = [
+            {
+                "point": label,
+                "batch": 0,
+                "sums": {"psnr": mean_sums(values), **sent},
+                "parts": {"psnr": values.tolist()},
+            }
+        ]
+        return Run(Path(name), dict(IMAGES), Totals(lines))
+
+    with pytest.raises(
+        ValueError, match=r"qam16 awgn 10 dB cannot be compared: a sent symbols of \+0.00 dB, b of -3.01"
+    ):
+        compare(run_of("a", 1.0), run_of("b", 0.5))
+    assert compare(run_of("a", 1.0), run_of("b", 1.01))[0]["verdict"] == "identical"
 
 
 def test_one_draw_bounds_nothing():

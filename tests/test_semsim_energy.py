@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from functools import partial
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -13,11 +14,11 @@ import channels
 import phy
 from models import UJSCCConfig
 from phy.index_map import random
-from semsim import image_runs, simulation
+from semsim import calibration, image_runs, simulation
 from semsim.calibration import measure_usage
 from semsim.comparison import compare
 from semsim.data import from_array, load
-from semsim.energy import apart, energy_fields, energy_sums, index_amplitude, sent
+from semsim.energy import Sent, apart, energy_fields, energy_sums, index_amplitude, over_draws, sent
 from semsim.envelope import best_of_each_snr
 from semsim.frame import bits_of_bytes, frame, frame_symbols
 from semsim.link import Link
@@ -228,6 +229,10 @@ def test_what_was_sent_is_mean_ratio_and_peak():
     assert fields["peak_db"] == pytest.approx(10 * np.log10(9), abs=1e-4)
     assert fields["papr_db"] == pytest.approx(10 * np.log10(3) / 3, abs=1e-4)
     assert fields["es_low_db"] < fields["es_db"] < fields["es_high_db"]
+    drawn = over_draws(
+        Sent(*(jnp.asarray(values) for values in ([[1.0, 3.0]], [[2.0, 4.0]], [[5.0, 9.0]]))), 1
+    )
+    assert [float(value[0]) for value in drawn] == [2.0, 3.0, 9.0]
     assert energy_fields({"psnr": sums["energy"]}) == {} == energy_sums(sent(symbols[:0]))
 
 
@@ -272,6 +277,78 @@ def test_runs_say_what_was_sent_and_uneven_ones_are_neither_compared_nor_ranked(
         {name: x for name, x in row.items() if not name.startswith(("es_", "papr", "peak"))} for row in both
     ]
     assert quality_figure(old, ("psnr",)).axes[0].get_xlabel() == "$E_s/N_0$ (dB)"
+
+
+def test_energies_are_apart_where_their_intervals_are():
+    """By more than a tenth of a decibel between the ends that face each other."""
+
+    def row(low, high):
+        return {"es_db": (low + high) / 2, "es_low_db": low, "es_high_db": high}
+
+    even, weak, near, unsure = row(-0.05, 0.05), row(-0.5, -0.2), row(-0.4, -0.1), row(-3.0, 0.0)
+    assert apart([even, weak]) == apart([weak, even]) == (weak, even)
+    assert apart([even, near]) is None and apart([even, unsure]) is None and apart([even]) is None
+    assert apart([unsure, even, {"psnr": 3.0}, weak]) == (weak, even)
+    assert apart([{"es_db": -9.0}, even]) is None  # one image has no interval
+
+
+def test_energy_of_tiles_counts_by_their_photographs():
+    """Five tiles of one photograph say no more than it does."""
+    energy = np.asarray([1.0, 1.0, 1.0, 1.0, 1.0, 2.0, 3.0])
+    groups = np.asarray([0, 0, 0, 0, 0, 1, 2])
+    alone, grouped = (
+        energy_sums(Sent(energy, np.zeros(7), energy), groups=groups) for groups in (None, groups)
+    )
+    assert "clusters" not in alone["energy"] and len(grouped["energy"]["clusters"]) == 3
+    assert energy_fields(alone)["es_high_db"] < energy_fields(grouped)["es_high_db"]
+
+
+class Indices(nnx.Module):
+    """Stands for a codec: the index of an image is its first pixel, four times, and its second plus the order, twice."""
+
+    def __init__(self):
+        self.quantizer = SimpleNamespace(count=nnx.BatchStat(jnp.ones((5, 256)) / 256))
+
+    def encode(self, images, row):
+        first, second = (jnp.round(255 * images[:, 0, k, 0]).astype(jnp.int32)[:, None] for k in (0, 1))
+        return jnp.concatenate([jnp.tile(first, 4), jnp.tile(second + row[:, None], 2)], axis=1)
+
+
+def test_usage_is_counted_without_the_filling_of_a_block(monkeypatch):
+    """Seven images in blocks of four, in every order."""
+    monkeypatch.setattr(calibration, "BLOCK_PIXELS", 4 * 2 * 2)
+    images = np.zeros((7, 2, 2, 3), np.uint8)
+    images[:, 0, 0, 0], images[:, 0, 1, 0] = range(7), 100
+    usage = measure_usage(Indices(), images)
+    expected = np.zeros((5, 256))
+    expected[:, :7] = 4 / 42
+    expected[np.arange(5), 100 + np.arange(5)] = 14 / 42
+    np.testing.assert_allclose(usage, expected, rtol=1e-6)
+
+
+def test_usage_is_counted_on_a_sample_of_all_images_and_says_what_it_changes(monkeypatch):
+    """At the gain for one usage, images of another have the energy (old gain / new gain)^2."""
+    seen, written = [], []
+    images = np.zeros((40, 2, 2, 3), np.uint8)
+    images[:, 0, 0, 0] = range(40)
+
+    def measured(codec, chosen):
+        seen.extend(chosen[:, 0, 0, 0].tolist())
+        return SKEWED
+
+    monkeypatch.setattr(calibration, "measure_usage", measured)
+    monkeypatch.setattr(calibration, "rewrite", lambda *given: written.append(given))
+    rows = calibration.write_usage("a", Indices(), images, "b", "mine", sample=20)
+    assert len(set(seen)) == 20 and max(seen) > 30 and seen != sorted(seen)
+    assert written[0][:2] == ("a", "b") and written[0][3] == {"usage": {"source": "mine", "images": 20}}
+    np.testing.assert_array_equal(written[0][2]["quantizer.count"], SKEWED)
+    for row, found in enumerate(rows):
+        size = 2 ** per_order.BITS[row]
+        energy = np.abs(np.asarray(phy.qam(per_order.BITS[row]).modulate(jnp.arange(size)), complex)) ** 2
+        of_source = SKEWED[row, :size] @ energy / SKEWED[row, :size].sum()
+        assert found["gain_db"] == pytest.approx(-10 * np.log10(of_source), abs=2e-3)
+        assert found["es_db_before"] == pytest.approx(10 * np.log10(of_source / energy.mean()), abs=2e-3)
+    assert rows[3]["es_db_before"] < -0.5
 
 
 def test_bytes_fill_the_frame():

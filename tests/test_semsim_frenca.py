@@ -2,6 +2,7 @@
 
 import functools
 from dataclasses import replace
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -82,6 +83,75 @@ def test_distillation_leaves_encoder_and_teacher_without_a_gradient_of_the_teach
     gradients = nnx.jit(nnx.grad(difference))(codec())
     teacher, student = (jax.tree.leaves(gradients["decoders"][user]) for user in (0, 1))
     assert not any(np.any(leaf) for leaf in teacher) and any(np.any(leaf) for leaf in student)
+
+
+class Fixed:
+    """Stands for a broadcast codec whose users make out given images; remembers what its ends were told."""
+
+    def __init__(self, *images: jax.Array):
+        self.images, self.told = images, []
+
+    def encode(self, images: jax.Array, esno_db: float) -> jax.Array:
+        self.sender = esno_db
+        return jnp.ones((len(images), 2), jnp.complex64)
+
+    def user(self, number: int) -> SimpleNamespace:
+        return SimpleNamespace(decode=functools.partial(self.decode, user=number))
+
+    def decode(self, symbols: jax.Array, told: jax.Array, user: int) -> jax.Array:
+        self.told.append(told)
+        return jax.lax.switch(user, [lambda image=image: image for image in self.images])
+
+
+@pytest.mark.parametrize(
+    ("method", "weight", "taken_over"),
+    [("frenca", 0.5, True), ("transfer", 0.0, True), ("distil", 0.5, False), ("plain", 0.0, False)],
+)
+def test_each_method_learns_what_it_says(method, weight, taken_over):
+    """ln(MSE + 0.5 x squared distance to the large user's image), mean over images: its value, and its gradient to the small
+    user's image alone."""
+    first, second = SYSTEMS["frenca"].stages(method)
+    assert first.share + second.share == pytest.approx(1) and first.loss is frenca.together
+    assert (first.prepare, second.prepare is not None) == (None, taken_over)
+    large, small = (jax.random.uniform(jax.random.key(number), IMAGES.shape) for number in (4, 5))
+
+    def loss(large, small):
+        return second.loss(Fixed(large, small), IMAGES, KEY)[0]
+
+    def by_hand(small):
+        error = jnp.mean((small - IMAGES) ** 2 + weight * (small - large) ** 2, axis=(1, 2, 3))
+        return jnp.mean(jnp.log(error + 1e-5))
+
+    value, (to_large, to_small) = jax.value_and_grad(loss, argnums=(0, 1))(large, small)
+    expected, slope = jax.value_and_grad(by_hand)(small)
+    np.testing.assert_allclose(value, expected, rtol=1e-6)
+    np.testing.assert_allclose(to_small, slope, rtol=1e-5)
+    assert not np.any(to_large)
+
+
+def test_methods_and_users_take_turns_in_training():
+    """All by a coin, or one stage; both users are trained, on what both hear."""
+    (both,) = SYSTEMS["frenca"].stages("iterative")
+    assert both.share == 1 and both.loss is frenca.taking_turns
+    large, small = IMAGES + 0.1, IMAGES + 0.3
+    values = [float(both.loss(Fixed(large, small), IMAGES, jax.random.key(seed))[0]) for seed in range(8)]
+    assert {round(value, 3) for value in values} == {
+        round(float(np.log(error**2 + 1e-5)), 3) for error in (0.1, 0.3)
+    }
+
+
+def test_methods_train_at_four_snrs_and_tell_the_sender_their_mean(monkeypatch):
+    noise, images = [], jnp.zeros((400, 2, 2, 3))
+    send = frenca.send_symbols
+    monkeypatch.setattr(frenca, "send_symbols", lambda *sent: (noise.append(sent[4]), send(*sent))[1])
+    codec = Fixed(images + 0.1, images)
+    frenca.together(codec, images, KEY)
+    (told,) = codec.told
+    np.testing.assert_allclose(noise[0], 10 ** (-np.asarray(told) / 10), rtol=1e-5)
+    values, counts = np.unique(told, return_counts=True)
+    np.testing.assert_array_equal(values, [1, 3, 5, 7])
+    assert np.all(np.abs(counts - 100) < 4 * np.sqrt(400 * 0.25 * 0.75))
+    assert codec.sender == np.mean(values)
 
 
 def test_a_user_is_a_row_and_hears_what_the_other_hears():

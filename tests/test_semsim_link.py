@@ -10,9 +10,11 @@ import pytest
 import channels
 import phy
 from phy import ResourceGrid
+from semsim import link as air
 from semsim import theory
 from semsim.antennas import Antennas
-from semsim.link import Link, carry, declared, detect, fade, mean_snr, send_labels
+from semsim.link import Link, carry, declared, detect, fade, mean_snr, send_labels, send_symbols
+from semsim.payload import Symbols
 from semsim.stats import FOUR_SIGMA, mean_interval, proportion_interval, ratio_interval
 
 GRID = ResourceGrid(4, 16, 4, pilot_ofdm_symbol_indices=(0, 3))
@@ -117,6 +119,25 @@ def test_the_receiver_sees_the_source_only_through_the_air():
     _, blocked = jax.jvp(lambda s: received(s, closed), (one,), (one,))
     assert float(jnp.max(jnp.abs(through))) > 0.1
     assert float(jnp.max(jnp.abs(blocked))) == 0.0
+
+
+def test_analogue_symbols_get_the_estimate_of_least_error():
+    """y conj(h) / (|h|^2 + N0), which is nearer to what was sent than y / h."""
+    symbols, noise_var = phy.qam(4).modulate(random_labels(KEY, 4, (2, 40))), 0.5
+    gain = jnp.asarray([[0.6 + 0.3j], [0.2 - 1.1j]], jnp.complex64)
+    y = channels.awgn(KEY, gain * symbols, jnp.float32(noise_var))
+    expected = np.asarray(y * gain.conj()) / (np.abs(gain) ** 2 + noise_var)
+    found = send_symbols(KEY, Link(), Symbols(symbols), gain, jnp.float32(noise_var)).values
+    np.testing.assert_allclose(found, expected, rtol=1e-4)
+
+
+def test_labels_are_uniform_over_a_modulation_of_any_size():
+    for bits in (1, 2, 8):
+        labels = np.asarray(air.random_labels(KEY, phy.qam(bits, 8), (4, 4001)))
+        assert labels.shape == (4, 4001) and labels.min() == 0 and labels.max() == 2**bits - 1
+        counts = np.bincount(labels.ravel())
+        mean = labels.size / 2**bits
+        assert np.all(np.abs(counts - mean) < 5 * np.sqrt(mean))  # of 256 counts one may be beyond 4 sigma
 
 
 def test_impossible_links_are_refused():

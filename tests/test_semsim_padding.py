@@ -128,6 +128,19 @@ def test_tiles_of_a_small_codec_take_any_size():
 # --- what it costs ----------------------------------------------------------------------------------------------------
 
 
+def test_tiles_are_priced_as_many_images_of_their_size():
+    """20 x 40 is six tiles of 16: six times every line of one, over samples of its own; nothing for the repeated grid."""
+    wanted = {"codec": CODEC, "modulation": "qpsk", "channel": "tdl-a", "esno_db": [10.0]}
+    one, six = (
+        sweep("ujscc", picture(*size)[None], **wanted).config["ledger"] for size in ((16, 16), (20, 40))
+    )
+    found = {line["what"]: line["channel_uses"] for line in six["lines"]}
+    padding = found.pop("padding to 32 x 48")
+    assert found == {line["what"]: 6 * line["channel_uses"] for line in one["lines"]} and padding == 0
+    assert found["indices"] == 6 * 64 and found["pilots"] > 0
+    assert six["cbr"] == pytest.approx(6 * one["cbr"] * 16 * 16 / (20 * 40))
+
+
 def test_the_padding_is_priced_and_said():
     """Two complex maps on a grid of patches of 4 x 4: 21 x 27 costs what 24 x 32 costs, over samples of its own."""
     ledger = sweep("stsc", picture(21, 27)[None], **STSC).config["ledger"]

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -9,17 +10,20 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from channels import no_fading
 from models import UJSCCConfig
-from phy import ResourceGrid
-from semsim import devices, image_runs, quality, simulation
+from phy import ResourceGrid, qam
+from semsim import devices, error_counts, image_runs, quality, simulation
 from semsim.data import from_array
+from semsim.error_counts import ErrorCount
 from semsim.link import Link
 from semsim.metrics import psnr
 from semsim.runs import load_run
 from semsim.scenario import Propagation, grid_fading
 from semsim.simulation import reconstruct, run
 from semsim.sweep import draw_id, draw_words
-from semsim.systems import SYSTEMS, Delivered, Point, ujscc
+from semsim.systems import SYSTEMS, Delivered, Point, analogue, per_order, ujscc
+from semsim.systems.index_coding import IndexCoding, index_plan
 
 CODEC = ujscc.build(UJSCCConfig(image_size=16, width=8, encoder_blocks=1, decoder_blocks=1))
 GRID = ResourceGrid(6, 16, 8, subcarrier_spacing=60e3, pilot_ofdm_symbol_indices=(1, 4))
@@ -149,6 +153,43 @@ def test_draws_are_common_to_modulations_and_receivers_and_to_nothing_else():
         ).jobs
     ]
     assert len(words) == 3 * 3 * 2 * 2 and len(set(words)) == 2 * 2
+
+
+@pytest.mark.parametrize("way", ["points", "bits", "symbols", "labels"])
+def test_draws_are_common_to_systems(monkeypatch, way):
+    """One key of a block is three: its fades come from the second and its noise from the third, whatever is sent."""
+    seen = []
+
+    class Heard(Exception):
+        pass
+
+    def fade(key, link, fading, batch, count):
+        seen.append(key)
+        return jnp.ones((*batch, 1), jnp.complex64)
+
+    def send(key, *arguments, **named):
+        seen.append(key)
+        raise Heard
+
+    for module in (per_order, analogue, error_counts):
+        monkeypatch.setattr(module, "fade", fade)
+    for module, name in (
+        (per_order, "carry"), (per_order, "send_as_bits"), (analogue, "send_symbols"), (error_counts, "send_labels"),
+    ):  # fmt: skip
+        monkeypatch.setattr(module, name, send)
+    key, link, images = jax.random.key(3), Link(), jnp.zeros((2, 16, 16, 3))
+    point = Point(jnp.int32(1), no_fading(), jnp.float32(0.1), jnp.arange(4))
+    stub = SimpleNamespace(config=SimpleNamespace(num_symbols=8))
+    plan = index_plan(ujscc.ORDERS, "qpsk", IndexCoding("labelled"))
+    with pytest.raises(Heard):
+        {
+            "points": lambda: per_order.transmit(CODEC, images, key, link, point),
+            "bits": lambda: per_order.transmit_bits(CODEC, images, key, link, point, plan),
+            "symbols": lambda: analogue.transmit(stub, images, key, link, point, lambda *_: (None, None)),
+            "labels": lambda: ErrorCount(link, 2, 8)(key, (), (qam(2), no_fading(), 0.1, None)),
+        }[way]()
+    fading, noise = seen
+    assert [fading, noise] == list(jax.random.split(key, 3)[1:])
 
 
 def test_images_come_in_an_order_of_the_seed_and_an_early_end_is_a_random_sample():

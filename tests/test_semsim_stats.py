@@ -200,6 +200,17 @@ def test_a_mean_over_clusters_is_students_t_over_their_means():
     )
 
 
+def test_a_mean_over_clusters_of_unequal_size_is_cochrans_ratio_of_sums():
+    """Residuals total - mean x size, each of the weight of its size: section 6.3, by hand."""
+    sizes, totals = np.array([2.0, 3.0, 10.0, 5.0]), np.array([9.0, 10.0, 55.0, 21.0])
+    mean = 95 / 20
+    residuals = totals - mean * sizes
+    error = math.sqrt(4 / 3 * float(residuals @ residuals)) / 20
+    half = float(scipy_stats.t.ppf(0.975, 3)) * error
+    found = stats.cluster_mean_interval(stats.Clusters(sizes, totals))
+    np.testing.assert_allclose(found, (mean, mean - half, mean + half), rtol=1e-12)
+
+
 def test_a_mean_over_clusters_of_unequal_size_covers_as_often_as_asked():
     """2,000 sets of 8 photographs with 10 to 100 tiles; over tiles 95 % would be 25 %."""
     rng, covered, over_tiles = np.random.default_rng(5), 0, 0
@@ -216,11 +227,25 @@ def test_a_mean_over_clusters_of_unequal_size_covers_as_often_as_asked():
 
 def test_paired_rates_with_many_bursts_have_the_t_interval():
     rng = np.random.default_rng(6)
-    fades = rng.exponential(size=(2, 400, 64))
-    a, b = (rng.binomial(512, special.ndtr(-np.sqrt(4 * gain))).sum(axis=1) / (64 * 512) for gain in fades)
-    found = stats.paired_rate_interval(a - b, 64 * 512, 512)
+    fades = rng.exponential(size=(2, 4000, 16))
+    a, b = (rng.binomial(512, special.ndtr(-np.sqrt(4 * gain))).sum(axis=1) / (16 * 512) for gain in fades)
+    found = stats.paired_rate_interval(a - b, 16 * 512, 512)
     low, high = scipy_stats.ttest_rel(a, b).confidence_interval(0.95)
-    np.testing.assert_allclose((found.low, found.high), (low, high), atol=0.08 * (high - low))
+    np.testing.assert_allclose((found.low, found.high), (low, high), atol=0.01 * (high - low))
+
+
+def test_paired_rates_allow_for_what_one_side_was_not_seen_to_lose():
+    """The other lost 3 fades in 100 parts: downwards reaches what the first, of whom nothing was seen, may have lost."""
+    differences = np.zeros(100)
+    differences[:3] = 0.25
+    found = stats.paired_rate_interval(differences, 512, 512)
+    lost = stats.clustered_interval(3 * 128, 3 * 128**2, 51_200, 100)
+    unseen = stats.clustered_interval(0, 0, 51_200, 100)
+    assert unseen.high > 0.03 and unseen.low == unseen.value == 0
+    assert found.low == pytest.approx(lost.value - math.hypot(lost.value - lost.low, unseen.high), rel=1e-9)
+    assert found.high == pytest.approx(lost.high, rel=1e-9)
+    mirrored = stats.paired_rate_interval(-differences, 512, 512)
+    assert (mirrored.low, mirrored.high) == pytest.approx((-found.high, -found.low), rel=1e-9)
 
 
 @pytest.mark.parametrize("parts", [32, 128, 1024])

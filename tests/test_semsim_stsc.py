@@ -3,6 +3,7 @@
 import functools
 from dataclasses import replace
 from fractions import Fraction
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +19,7 @@ from semsim.checkpoint import named_arrays, save_weights
 from semsim.data import from_array
 from semsim.info import cost
 from semsim.link import Link
+from semsim.stats import FOUR_SIGMA, proportion_interval
 from semsim.systems import SYSTEMS, Point, analogue, stsc
 from semsim.train import Recipe, fit
 
@@ -121,6 +123,20 @@ def test_a_sender_that_adapts_is_declared_to_know_the_snr():
     assert found == {"stsc": True, "deepjscc-strong": True, "deepjscc": False, "fssc": False, "frenca": False}
 
 
+def test_a_decoder_that_is_told_the_snr_beside_an_estimated_channel_is_declared_to_be() -> None:
+    """From a gain that is declared it follows."""
+
+    def declared(name, csi):
+        codec, grid = nnx.eval_shape(SYSTEMS[name].fresh), SYSTEMS[name].grid
+        grid = phy.repeated(grid, codec.config.num_symbols)
+        lines = SYSTEMS[name].ledger(codec, Link(grid, csi)).overhead
+        return "Es/N0 at the receiver" in [line.what for line in lines]
+
+    found = {name: declared(name, "ls") for name in ("stsc", "frenca", "deepjscc-strong", "deepjscc", "fssc")}
+    assert found == {"stsc": True, "frenca": True, "deepjscc-strong": True, "deepjscc": False, "fssc": False}
+    assert not any(declared(name, "perfect") for name in found)
+
+
 @pytest.mark.parametrize(("name", "build"), [("stsc", codec), ("stsc-vq", indexed)])
 def test_weights_come_back_from_their_file(tmp_path, name: str, build) -> None:
     """Nested settings too; and a checkpoint of another system is refused."""
@@ -132,6 +148,47 @@ def test_weights_come_back_from_their_file(tmp_path, name: str, build) -> None:
         np.testing.assert_array_equal(named_arrays(found)[key], array)
     with pytest.raises(ValueError, match=f"is a checkpoint of '{name}', not of deepjscc"):
         SYSTEMS["deepjscc"].load(path)
+
+
+class Drawn:
+    """Stands for a codec of four maps in training: remembers what it was told, and errs by known amounts."""
+
+    config = SimpleNamespace(maps=4, choice="first")
+
+    def __init__(self, errors: jax.Array):
+        self.errors = errors
+
+    def maps(self, images: jax.Array, told: jax.Array) -> jax.Array:
+        self.told = told
+        return jnp.ones((len(images), 2, 2, 4), jnp.complex64)
+
+    def picture(self, maps: jax.Array, told: jax.Array) -> jax.Array:
+        np.testing.assert_array_equal(told, self.told)
+        self.heard = np.asarray(maps)
+        return jnp.broadcast_to(jnp.sqrt(self.errors)[:, None, None, None], (len(maps), 2, 2, 3))
+
+
+def test_training_draws_snr_and_rate_of_each_image_and_takes_the_mean_of_logarithms(monkeypatch) -> None:
+    """Es/N0 uniform from 0 to 20 dB, the noise as told; half of the images with all maps, the others with 1 to all."""
+    count, noise = 4000, []
+    errors = jnp.asarray(10 ** RNG.uniform(-6, -1, count), jnp.float32)
+    send = analogue.send_symbols
+    monkeypatch.setattr(analogue, "send_symbols", lambda *sent: (noise.append(sent[4]), send(*sent))[1])
+    codec, images = Drawn(errors), jnp.zeros((count, 2, 2, 3))
+    value, log = analogue.prefix_loss(least=0.25, full=0.5)(codec, images, KEY)
+    told = np.asarray(codec.told, float)
+    np.testing.assert_allclose(noise[0], 10 ** (-told / 10), rtol=1e-5)
+    assert 0 <= told.min() < 0.1 and 19.9 < told.max() <= 20
+    assert abs(told.mean() - 10) < 4 * (20 / np.sqrt(12 * count))
+    silent = (codec.heard == 0).all(axis=(1, 2))  # of each image and map
+    assert (np.diff(silent.astype(int), axis=1) >= 0).all()  # the first ones speak
+    sent = 4 - silent.sum(axis=1)
+    for maps, share in ((1, 1 / 8), (2, 1 / 8), (3, 1 / 8), (4, 5 / 8)):
+        interval = proportion_interval(int((sent == maps).sum()), count, FOUR_SIGMA)
+        assert interval.low < share < interval.high, maps
+    assert abs(np.corrcoef(told, sent)[0, 1]) < 4 / np.sqrt(count)
+    np.testing.assert_allclose(value, np.mean(np.log(np.asarray(errors, float) + 1e-5)), rtol=1e-5)
+    np.testing.assert_allclose(log["psnr"], -10 * np.log10(np.mean(errors[sent == 4])), rtol=1e-5)
 
 
 def test_a_tiny_overfit_learns_every_rate(tmp_path) -> None:

@@ -155,6 +155,52 @@ def test_training_reaches_encoder_codebook_and_decoder_and_only_the_orders_asked
         np.testing.assert_array_equal(np.flatnonzero(moved), rows)
 
 
+def air(monkeypatch, received):
+    """What training sends from now on: arguments of the link, and the indices that it hands back in their place."""
+    sent = []
+    monkeypatch.setattr(per_order, "send_labels", lambda *given: (sent.append(given), received(given[2]))[1])
+    return sent
+
+
+def test_the_training_loss_is_the_mean_over_orders_of_logarithms_and_the_terms_of_the_codebook(monkeypatch):
+    """By hand, over what was detected; image i is sent on order i mod the number of orders, in the order asked for."""
+    rows, images = (3, 1), IMAGES[:4] * jnp.asarray([1.0, 0.3, 1.0, 0.3])[:, None, None, None]
+    sent = air(monkeypatch, lambda indices: jnp.roll(indices, 1, axis=-1))
+    value, log = ujscc.loss(rows)(nnx.merge(GRAPH, STATE, copy=True), images, KEY)
+    np.testing.assert_array_equal(sent[0][3].num_bits_per_symbol[:, 0], [6, 2, 6, 2])
+    row = jnp.asarray([3, 1, 3, 1])
+    codec = nnx.merge(GRAPH, STATE, copy=True)
+    found = codec.quantise(images, row, train=True)
+    np.testing.assert_array_equal(sent[0][2], found.indices)
+    heard = codec.quantizer.lookup(jnp.roll(found.indices, 1, axis=-1), row)
+    squares = np.mean((codec.picture(heard, row, train=True) - images) ** 2, axis=(1, 2, 3))
+    of_order = np.asarray([squares[::2].mean(), squares[1::2].mean()], float)
+    terms = (
+        0.25 * np.mean(found.commitment) + np.mean(found.codebook) + 0.5 * np.mean(found.imbalance[row[:2]])
+    )
+    np.testing.assert_allclose(value, np.log(of_order).mean() + terms, rtol=1e-5)
+    np.testing.assert_allclose(log["psnr"], -10 * np.log10(of_order), rtol=1e-5)
+    assert abs(np.log(of_order).mean() - np.log(of_order.mean())) > 1e-4  # there is something to tell apart
+    assert min(float(found.imbalance[3]), float(found.imbalance[1])) > 1e-3
+
+
+def test_no_gradient_of_the_training_loss_passes_through_the_detection_error(monkeypatch):
+    """A codeword that is only ever heard has none, those that were sent have one."""
+    row = jnp.full(1, 4)
+    codec = nnx.merge(GRAPH, STATE, copy=True)
+    used = np.unique(nnx.clone(codec).quantise(IMAGES[:1], row, train=True).indices)
+    (heard, *_) = set(range(256)) - set(used.tolist())
+    air(monkeypatch, lambda indices: jnp.full_like(indices, heard))
+    _, params, rest = nnx.split(codec, nnx.Param, ...)
+
+    def value(params):
+        live = nnx.merge(GRAPH, params, rest, copy=True)
+        return ujscc.loss((4,), balance=0.0)(live, IMAGES[:1], KEY)[0]
+
+    gradient = np.asarray(jax.jit(jax.grad(value))(params)["quantizer"]["codewords"][...])[4]
+    assert np.any(gradient[used]) and not np.any(gradient[heard])
+
+
 def test_unknown_orders_are_refused():
     with pytest.raises(ValueError, match=r"unknown modulation of ujscc 'psk8'.*Choices: bpsk, qpsk, .*auto"):
         ujscc.SYSTEM.order("psk8")

@@ -71,13 +71,19 @@ def _ends(codec: Analogue | Tiled, images: Array, told: Array) -> Ends:
     return codec.symbols(maps, chosen), lambda received: codec.decode(received, told, chosen)
 
 
-def ledger(codec: Any, link: Link) -> Ledger:
-    """What one image costs on air, and what the receiver is given for nothing."""
+def ledger(codec: Any, link: Link, decoder_told: bool | None = None) -> Ledger:
+    """What one image costs on air, and what the receiver is given for nothing.
+
+    decoder_told: whether the decoder adapts to the Es/N0; None: as the encoder does. That of the true fade follows from a
+    gain that is declared anyway, and from an estimate it does not.
+    """
     config = codec.config
     payload = Line("symbols", config.num_symbols, "analogue values of unit mean energy")
-    known = (
-        (Line("Es/N0 at the sender", 0, "declared: of this realisation, fed back"),) if config.told else ()
-    )
+    sender = Line("Es/N0 at the sender", 0, "declared: of this realisation, fed back")
+    receiver = Line("Es/N0 at the receiver", 0, "declared: of this realisation, not of the estimated gain")
+    known = [sender] if config.told else []
+    if link.csi != "perfect" and (config.told if decoder_told is None else decoder_told):
+        known.append(receiver)
     overhead = (*_choice(config), *grid_overhead(link.grid, config.num_symbols), *known, *declared(link))
     return Ledger(3 * math.prod(config.image_shape), payload, overhead)
 

@@ -28,7 +28,7 @@ from models import Broadcast, BroadcastConfig, SwinConfig
 from models.swin import BASE, CIFAR, MOD_LAYERS
 from semsim.link import Link, send_symbols
 from semsim.names import check_name
-from semsim.payload import Symbols
+from semsim.payload import Ledger, Symbols
 from semsim.systems import analogue
 from semsim.systems.base import Delivered, Point, Stage, System, load_codec
 from semsim.systems.per_order import GRID
@@ -153,6 +153,11 @@ def _resized(
     return codec if height is None or width is None else codec.adapted(height=height, width=width)
 
 
+def ledger(codec: Broadcast, link: Link) -> Ledger:
+    """As `analogue.ledger`: the encoder is told one value for all, each decoder its own."""
+    return analogue.ledger(codec, link, decoder_told=codec.config.encoder.told)
+
+
 def order(modulation: str) -> int:
     """Number of a user. Errors: ValueError for another name."""
     return USERS.index(check_name("user of frenca", modulation, USERS))
@@ -176,7 +181,7 @@ SYSTEM = System(
     encode=lambda codec, images, row: codec.encode(images, BROADCAST_DB),
     decode=lambda codec, received, row: codec.decode(received, jnp.full(len(received), BROADCAST_DB), row[0]),
     transmit=transmit,
-    ledger=analogue.ledger,
+    ledger=ledger,
     order=order,
     loss=_loss,
     upkeep=lambda names: None,
