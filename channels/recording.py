@@ -25,6 +25,8 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
+from channels.npz import member
+
 LARGEST = 2**30
 """Bytes of an array in a file: 9 million responses of 15 taps."""
 MEMBERS = {"gains": LARGEST, "delays": LARGEST, "time_step": 2**10, "metadata": 2**20}
@@ -115,7 +117,7 @@ def load_recording(path: Path) -> Recording:
             raise ValueError("it is no file")
         with path.open("rb") as stream, zipfile.ZipFile(stream) as archive:
             known = {name.removesuffix(".npy") for name in archive.namelist()}
-            arrays = {name: _member(archive, name, most) for name, most in MEMBERS.items() if name in known}
+            arrays = {name: member(archive, name, most) for name, most in MEMBERS.items() if name in known}
     except FileNotFoundError:
         raise ValueError(
             f"there is no recording {path}: `semsim record` makes one from a channel model"
@@ -140,23 +142,6 @@ def load_recording(path: Path) -> Recording:
         return Recording(arrays["gains"], arrays["delays"], float(step.reshape(())), name, metadata)
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path}: {error}") from None
-
-
-def _member(archive: zipfile.ZipFile, name: str, most: int) -> np.ndarray:
-    """One array, no larger than its file says and than is allowed: zeros compress a thousandfold."""
-    info = archive.getinfo(f"{name}.npy")
-    if info.file_size > most:
-        raise ValueError(f"{name} has {info.file_size:,} bytes, of {most:,} at most")
-    with archive.open(info) as stream:
-        version = np.lib.format.read_magic(stream)
-        headers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
-        if version not in headers:
-            raise ValueError(f"{name} is written in version {version} of the format")
-        shape, _, dtype = headers[version](stream)
-        if math.prod(shape) * dtype.itemsize != info.file_size - stream.tell():
-            raise ValueError(f"{name} declares shape {shape}, which its bytes are not")
-    with archive.open(info) as stream:
-        return np.lib.format.read_array(stream, allow_pickle=False)
 
 
 def save_recording(path: Path, recording: Recording) -> Path:

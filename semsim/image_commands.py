@@ -149,8 +149,7 @@ def run(
         raise ValueError(
             "separation has no checkpoint, demaps softly (llr), and sends images whole: leave these options out"
         )
-    # Tiles are what the codec was made for; separation's are those of the others.
-    side = 32 if classical else nnx.eval_shape(SYSTEMS[system].fresh).config.image_shape[0]
+    side = 32 if classical or not tile else _tile_side(system, checkpoint)
     images = data_sets.load(
         data,
         resize=None if size is None else parse_size("size", size),
@@ -199,3 +198,10 @@ def run(
     if found.folder is not None and rows:
         plot.save(plot.quality_figure(best), found.folder / "quality.png")
     say_if_interrupted(found)
+
+
+def _tile_side(system: str, checkpoint: Path | None) -> int:
+    """What the codec was made for; separation's tiles are those of the others."""
+    chosen = SYSTEMS[system]
+    codec = nnx.eval_shape(chosen.fresh) if checkpoint is None else chosen.load(checkpoint)
+    return codec.config.image_shape[0]

@@ -37,7 +37,9 @@ def begin(out: Path, training: Training, checkpoint: Path | None) -> dict[str, o
     try:
         out.mkdir(parents=True, exist_ok=True)
         started = None
-        if checkpoint is not None:
+        if checkpoint is None:
+            (out / START).unlink(missing_ok=True)  # of an attempt that ended before it had begun
+        else:
             shutil.copyfile(checkpoint, out / START)
             digest = hashlib.sha256((out / START).read_bytes()).hexdigest()[:12]
             started = {

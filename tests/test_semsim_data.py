@@ -4,6 +4,7 @@ import io
 import json
 import pickle
 import tarfile
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -405,6 +406,25 @@ def test_pickles_cannot_call_code(tmp_path):
     with pytest.raises(ValueError, match="which a CIFAR-10 batch has no use for"):
         cifar.read(tmp_path / "c", "test")
     assert not (tmp_path / "executed").exists()
+
+
+def test_a_cache_file_takes_no_more_memory_than_a_split(tmp_path):
+    """Zeros compress a thousandfold, and a header may promise what no file holds."""
+    path = tmp_path / "cifar10.npz"
+    np.savez_compressed(
+        path, test_images=np.zeros((90_000, 32, 32, 3), np.uint8), test_labels=np.zeros(90_000)
+    )
+    with pytest.raises(ValueError, match="test_images has 276,480,128 bytes, of 268,435,456 at most"):
+        cifar.read(path, "test")
+    with zipfile.ZipFile(path, "w") as archive:
+        stream = io.BytesIO()
+        np.lib.format.write_array_header_1_0(
+            stream, {"descr": "|u1", "fortran_order": False, "shape": (10**12, 32, 32, 3)}
+        )
+        archive.writestr("test_images.npy", stream.getvalue())
+        archive.writestr("test_labels.npy", stream.getvalue())
+    with pytest.raises(ValueError, match="declares shape .*, which its bytes are not"):
+        cifar.read(path, "test")
 
 
 def test_damaged_cifar_is_named(tmp_path):

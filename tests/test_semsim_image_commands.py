@@ -4,11 +4,15 @@ import json
 
 import numpy as np
 import pytest
+from flax import nnx
 from PIL import Image
 
+import models
 from semsim import cli
+from semsim.checkpoint import save_weights
 from semsim.envelope import best_of_each_snr, crossovers
 from semsim.runs import load_run
+from semsim.systems import ujscc
 
 FEW = ["--data", "embedded", "--limit", "8", "--esno-db", "0", "12"]
 
@@ -83,6 +87,18 @@ def test_a_whole_photograph_costs_what_its_tiles_cost(capsys, tmp_path):
     assert cli.main(["run", "ujscc", *wanted]) == 0
     assert printed(capsys) == whole
     assert "size takes a side such as 256" in failed(capsys, "run", "ujscc", *wanted, "--size", "wide")
+
+
+def test_tiles_are_those_of_the_weights_in_use(capsys, tmp_path):
+    """The net that ships for ujscc takes 32 x 32; one for 16 x 16 cuts the same picture into four times as many."""
+    picture = tmp_path / "a.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)).save(picture)
+    config = models.UJSCCConfig(width=4, image_size=16)
+    codec = models.UJSCC(config, rngs=nnx.Rngs(0))
+    save_weights(tmp_path / "w.safetensors", codec, ujscc.SYSTEM.metadata(codec))
+    wanted = ["--data", str(picture), "--modulation", "qpsk", "--esno-db", "12", "--tile", "--json"]
+    assert cli.main(["run", "ujscc", "--checkpoint", str(tmp_path / "w.safetensors"), *wanted]) == 0
+    assert {row["n"] for row in printed(capsys)} == {4}
 
 
 def test_coded_error_rates_have_their_own_columns(capsys):

@@ -231,7 +231,10 @@ def test_training_starts_from_weights_and_says_which(tmp_path, images, capsys):
     for name, array in begun.items():  # two steps of Adam at no more than 0.01 each
         assert 0 < np.abs(moved[name] - array).max() < 0.021
 
-    first.unlink()
+    (tmp_path / "third").mkdir()
+    first.rename(tmp_path / "third" / "start.safetensors")  # as if an attempt had ended before it had begun
+    semsim(capsys, "train", "tiny", "--data", images, "--out", tmp_path / "third", "--steps", 1)
+    assert not (tmp_path / "third" / "start.safetensors").exists()
     semsim(capsys, "train", "tiny", "--out", out, "--resume", "--steps", 3)
     assert read_metadata(out / "weights.safetensors")["started_from"] == started
 

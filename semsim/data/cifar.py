@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
+from channels.npz import member
 from semsim.pickles import check_pickle
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
@@ -44,6 +45,8 @@ LAYOUTS = (
 SPLITS = ("train", "test")
 LARGEST_MEMBER = 2**26
 """Bytes of a batch; the official ones have 2^25."""
+LARGEST_SPLIT = 2**28
+"""Bytes of an array of the cache file; the training images are 1.5e8."""
 _BATCHES = {"train": tuple(f"data_batch_{number}" for number in range(1, 6)), "test": ("test_batch",)}
 _ENDINGS = {"bin": ".bin", "py": "", "png": ".png"}
 _SIDE = 32
@@ -89,8 +92,10 @@ def read(path: Path, split: str) -> Split:
         raise ValueError(f"{path} is not CIFAR-10: expected {LAYOUTS}")
     try:
         if container == "npz":
-            with np.load(path, allow_pickle=False) as store:
-                data = Split(store[f"{split}_images"], store[f"{split}_labels"])
+            with zipfile.ZipFile(path) as archive:
+                data = Split(
+                    *(member(archive, f"{split}_{what}", LARGEST_SPLIT) for what in ("images", "labels"))
+                )
         elif container == "tarball":
             data = _read_tarball(path, split)
         else:
@@ -98,6 +103,7 @@ def read(path: Path, split: str) -> Split:
             data = _read_batches(split, container, lambda name: _content(folder / name))
     except (
         OSError,
+        ValueError,
         KeyError,
         EOFError,
         json.JSONDecodeError,
