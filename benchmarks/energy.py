@@ -32,9 +32,11 @@ def main() -> None:
     given.out.mkdir(parents=True, exist_ok=True)
     rows = []
     for name in given.systems:
+        shipped = SYSTEMS[name].checkpoint
+        if shipped is None:
+            parser.error(f"{name} ships without weights")
         for source, training in SOURCES.items():
             images = data.load(source, tile=32, limit=given.limit)
-            shipped = SYSTEMS[name].checkpoint
             rows += measure(name, images, shipped, source, "cifar10", given.seed)
             if training != "cifar10":
                 own = given.out / f"{name}-{training}.safetensors"
