@@ -88,7 +88,7 @@ def trained(method: str, seed: int, given: argparse.Namespace) -> nnx.Module:
         shutil.copytree(first, out / "1-large")
     weights = out / "weights.safetensors"
     if not weights.exists():
-        recipe = replace(frenca.RECIPE, steps=given.steps, seed=seed)
+        recipe = replace(frenca.RECIPES.named("cpu"), steps=given.steps, seed=seed)
         train_system(
             frenca.SYSTEM, "cifar10", recipe, out, method=method, resume=out.exists(),
             report=lambda line: print(method, seed, line, flush=True),

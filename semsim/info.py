@@ -30,14 +30,17 @@ def info() -> dict[str, object]:
     }
 
 
-def cost(system: System) -> dict[str, object]:
-    """Parameters, bytes as stored, and multiply-accumulates per image of encoder and decoder.
+def cost(system: System, codec: Any = None) -> dict[str, object]:
+    """Parameters, bytes in memory, and multiply-accumulates per image of encoder and decoder.
+
+    codec: another one than that of the system's first size.
 
     MACs are half the floating-point operations of convolutions and matrix products, the codeword search among them, counted
     on the traced program; norms and activations are left out as everybody does. FLOPs are XLA's own estimate for the same
     programs, everything included.
     """
-    codec = nnx.eval_shape(system.fresh)  # shapes are enough: nothing is drawn or compiled
+    if codec is None:
+        codec = nnx.eval_shape(system.fresh)  # shapes are enough: nothing is drawn or compiled
     graph, state = nnx.split(codec)
     image = jax.ShapeDtypeStruct((1, *codec.config.image_shape, 3), jnp.float32)
     row = jax.ShapeDtypeStruct((1,), jnp.int32)

@@ -56,6 +56,7 @@ def fit(
     upkeep: Upkeep | None = None,
     trainable: Filter = nnx.Param,
     metadata: dict[str, object] | None = None,
+    source: str = "",
     resume: bool = False,
     report: Callable[[dict[str, object]], None] = lambda line: None,
     progress: Progress = unwatched,
@@ -63,7 +64,8 @@ def fit(
     """Trains `module` in place and returns the weights file `out/weights.safetensors`.
 
     trainable: which variables are (`techniques.distillation.within` names parts); others get no gradient, no decay, and no
-    other value than the loss gives its statistics.
+    other value than the loss gives its statistics. metadata: of the weights file, which says besides, under `training`, by
+    which recipe it was made, on what images, called `source`, and on which device.
     `out` also gets `recipe.json`, `log.jsonl` (one line per `log_every` steps; each line goes to `report` too) and
     `state/` for `resume`, which continues the newest saved state with the same recipe to the same end as an uninterrupted
     run. With more steps in the recipe it goes on along the schedule of the new length from the step that it is at: a
@@ -124,7 +126,8 @@ def fit(
         if step != saved.latest_step():
             saved.save(step, state)
         nnx.update(module, nnx.merge_state(state.params, state.rest))
-        save_weights(out / "weights.safetensors", module, {**(metadata or {}), "step": step})
+        said = {**(metadata or {}), "step": step, "training": how_trained(recipe, source, images)}
+        save_weights(out / "weights.safetensors", module, said)
 
     done = (
         step,
@@ -163,6 +166,17 @@ def fit(
         kept.close()
         saved.close()
     return out / "weights.safetensors"
+
+
+def how_trained(recipe: Recipe, source: str, images: np.ndarray) -> dict[str, object]:
+    """What a weights file says of its making. source: what the images are called."""
+    return {
+        "recipe": asdict(recipe),
+        "source": source,
+        "images": len(images),
+        "device": jax.devices()[0].device_kind,
+        "jax": jax.__version__,
+    }
 
 
 def check_images(images: np.ndarray, recipe: Recipe) -> None:

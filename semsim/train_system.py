@@ -10,7 +10,7 @@ from semsim.calibration import write_usage
 from semsim.checkpoint import load_weights, read_metadata, save_weights
 from semsim.systems import System
 from semsim.systems.base import Stage
-from semsim.train import Progress, Recipe, check_images, fit, unwatched
+from semsim.train import Progress, Recipe, check_images, fit, how_trained, unwatched
 from semsim.training_folder import Training
 
 
@@ -41,7 +41,7 @@ def train_system(
     if resume:
         if checkpoint is not None:
             raise ValueError(f"{out} holds the weights that its training started from: leave checkpoint out")
-        training_folder.resumed(out, {**vars(training), **vars(recipe)})
+        training_folder.resumed(out, {**vars(training), **vars(recipe), "recipe": recipe.name})
         _check_length(out, recipe, stages)
         begun = out / training_folder.START
         source = begun if begun.exists() else None
@@ -63,14 +63,15 @@ def train_system(
     metadata = {**system.metadata(codec), "trained": list(orders)}
     if started is not None:
         metadata["started_from"] = started
+    source_name = Path(data).name
     if len(stages) == 1:
         only = stages[0]
         weights = fit(
             codec, images, recipe, only.loss, out, upkeep=upkeep, trainable=only.trainable, metadata=metadata,
-            resume=resume and _begun(out), report=report, progress=progress,
+            source=source_name, resume=resume and _begun(out), report=report, progress=progress,
         )  # fmt: skip
         if system.as_bits is not None:
-            for row in write_usage(weights, codec, images, weights, Path(data).name):
+            for row in write_usage(weights, codec, images, weights, source_name):
                 report({"usage measured": row})
         return weights
     used = method or system.methods[0][0]
@@ -88,10 +89,11 @@ def train_system(
             continue
         fit(
             codec, images, part, stage.loss, folder, upkeep=upkeep, trainable=stage.trainable, metadata=known,
-            resume=resume and _begun(folder), report=lambda line, stage=stage: report({"stage": stage.name, **line}),
-            progress=progress,
+            source=source_name, resume=resume and _begun(folder), progress=progress,
+            report=lambda line, stage=stage: report({"stage": stage.name, **line}),
         )  # fmt: skip
-    save_weights(out / "weights.safetensors", codec, {**metadata, "method": used, "step": recipe.steps})
+    made = {"method": used, "step": recipe.steps, "training": how_trained(recipe, source_name, images)}
+    save_weights(out / "weights.safetensors", codec, {**metadata, **made})
     return out / "weights.safetensors"
 
 

@@ -69,16 +69,16 @@ def lengthened(out: Path, training: Training) -> dict[str, object] | None:
 def resumed(out: Path, given: Mapping[str, Any]) -> Training:
     """The training of a folder, at the length that is given.
 
-    given: by the names of `Training` and `Recipe`; None and empty tuples are left to the folder. Data may be given again,
-    as they may have moved; that they are the same is seen by their sum. steps may be raised.
+    given: by the names of `Training` and `Recipe`, where `recipe` is the name of one; None and empty tuples are left to the
+    folder. Data may be given again, as they may have moved: their sum says whether they are the same. steps may be raised.
     Errors: ValueError for a folder without a training, and for what differs from it.
     """
     training = read(out)
-    known = {**asdict(training), **asdict(training.recipe)}
+    known = {**asdict(training), **asdict(training.recipe), "recipe": training.recipe.name}
     changed = [
         f"{name} {_shown(known[name])} -> {_shown(value)}"
         for name, value in given.items()
-        if value not in (None, ()) and value != known[name] and name not in ("data", "recipe", "steps")
+        if value not in (None, ()) and value != known[name] and name not in ("data", "name", "steps")
     ]
     steps = given.get("steps") or training.recipe.steps
     if steps < training.recipe.steps:
@@ -113,7 +113,9 @@ def _read(out: Path) -> tuple[Training, dict[str, object] | None]:
         recipe = Recipe(**found.pop("recipe"))
         training = Training(**{**found, "orders": tuple(found["orders"]), "recipe": recipe})
     except (ValueError, KeyError, TypeError, AttributeError):
-        raise ValueError(f"{path} is damaged: restore it, or begin in another folder") from None
+        raise ValueError(
+            f"{path} is damaged, or of another version: restore it, or begin in another folder"
+        ) from None
     return training, started
 
 

@@ -30,6 +30,7 @@ def train(
     orders: Words = (),
     size: str | None = None,
     method: str | None = None,
+    recipe: str | None = None,
     steps: int | None = None,
     batch: int | None = None,
     seed: int | None = None,
@@ -47,6 +48,7 @@ def train(
         orders: train only these modulation orders (a specialist); default: all.
         size: of the system's codecs, such as cifar or hr-base; default: the one that ships.
         method: of frenca: frenca transfer distil plain iterative.
+        recipe: cpu (default; at most 45 minutes on two cores) or accelerator (an hour or less on one card).
         steps: another length than the recipe's.
         batch: another number of images in a step than the recipe's; the hr sizes were published with 16.
         seed: another seed than the recipe's.
@@ -55,9 +57,9 @@ def train(
     changes = {"steps": steps, "batch": batch, "seed": seed}
     folder = out or Path("runs") / f"train-{system}"
     if system == "fssc":
-        if resume or checkpoint or orders or method or steps or batch:
+        if resume or checkpoint or orders or method or recipe or steps or batch:
             raise ValueError(
-                "fssc is trained by rounds, in one go: leave resume, checkpoint, orders, method, steps and batch out"
+                "fssc is trained by rounds, in one go: leave resume, checkpoint, orders, method, recipe, steps and batch out"
             )
         rows = federation.train_fssc(
             federated, data or "cifar10", folder, size=size, seed=seed or 0, report=lambda line: console.print(line)
@@ -66,13 +68,20 @@ def train(
         return
     if federated != federation.FederatedOptions():
         raise ValueError(f"{system} is not federated: leave the options of fssc out")
-    named = {"system": system, "data": data, "size": size, "method": method, "orders": orders}
+    named = {
+        "system": system,
+        "data": data,
+        "size": size,
+        "method": method,
+        "orders": orders,
+        "recipe": recipe,
+    }
     if resume:
         wanted = training_folder.resumed(folder, {**named, **changes})
     else:
         given = {name: value for name, value in changes.items() if value is not None}
-        recipe = replace(chosen.recipe, **given)
-        wanted = Training(system, data or "cifar10", recipe, size, method, orders)
+        by = replace(chosen.recipes.named(recipe or "cpu"), **given)
+        wanted = Training(system, data or "cifar10", by, size, method, orders)
     try:
         with training_display() as display:
             weights = train_system(

@@ -34,7 +34,7 @@ def test_the_second_stage_moves_the_small_decoder_only(tmp_path, monkeypatch):
     pixels = np.random.default_rng(3).integers(0, 256, (12, 8, 8, 3), np.uint8)
     monkeypatch.setattr(training.data_sets, "training_images", lambda name, side: pixels)
     system = replace(SYSTEMS["frenca"], sizes=(("tiny", CONFIG),))
-    recipe = replace(frenca.RECIPE, steps=5, batch=4, warmup=1, log_every=2)
+    recipe = replace(frenca.RECIPES.cpu, steps=5, batch=4, warmup=1, log_every=2)
     lines: list[dict] = []
     weights = training.train_system(system, "x", recipe, tmp_path / "run", report=lines.append)
     first, second = (

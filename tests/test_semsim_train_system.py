@@ -6,6 +6,7 @@ import shlex
 import shutil
 from dataclasses import asdict, dataclass, replace
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +18,7 @@ from safetensors.numpy import load_file
 from semsim import cli, simulation, weights_commands
 from semsim.checkpoint import named_arrays, read_metadata, save_weights
 from semsim.data import from_array
-from semsim.recipe import Recipe
+from semsim.recipe import Recipe, Recipes
 from semsim.systems import SYSTEMS
 from semsim.systems.base import Stage, load_codec
 from semsim.techniques.distillation import within
@@ -65,7 +66,8 @@ def no_upkeep(orders):
 
 
 TINY = replace(
-    SYSTEMS["deepjscc"], name="tiny", recipe=RECIPE, checkpoint=None, sizes=(("three", Config()), ("two", Config(2))),
+    SYSTEMS["deepjscc"], name="tiny", recipes=Recipes(RECIPE, replace(RECIPE, batch=6)), checkpoint=None,
+    sizes=(("three", Config()), ("two", Config(2))),
     build=build, load=partial(load_codec, name="tiny", config_type=Config, build=build), loss=lambda orders: loss,
     upkeep=no_upkeep, metadata=lambda codec: {"system": "tiny", "config": asdict(codec.config)}, rates=(),
 )  # fmt: skip
@@ -153,6 +155,7 @@ def test_the_printed_command_works_as_printed(interrupted, images, tmp_path, cap
         (("--batch", 4), r"batch 3 -> 4\): leave these out; steps alone may be raised"),
         (("--seed", 1, "--size", "three"), "size two -> three, seed 5 -> 1"),
         (("--steps", 5), "steps 6 -> 5"),
+        (("--recipe", "accelerator"), "recipe cpu -> accelerator"),
         (("--orders", "qpsk"), "orders all -> qpsk"),
         (("--checkpoint", "x.safetensors"), "holds the weights that its training started from"),
     ],
@@ -188,7 +191,26 @@ def test_steps_may_be_raised(interrupted, capsys):
     semsim(capsys, "train", "tiny", "--out", out, "--resume", "--steps", 7)
     semsim(capsys, "train", "tiny", "--out", out, "--resume", "--steps", 9)  # of what was finished
     assert read_metadata(out / "weights.safetensors")["step"] == 9
-    assert resumed(out, {}).recipe == replace(RECIPE, steps=9, batch=3, seed=5)
+    assert resumed(out, {}).recipe == replace(RECIPE, steps=9, batch=3, seed=5, name="cpu")
+
+
+def test_a_recipe_is_chosen_by_name_kept_in_the_folder_and_told_by_the_weights(tmp_path, images, capsys):
+    out = tmp_path / "run"
+    words = ("train", "tiny", "--data", images, "--out", out)
+    assert "unknown recipe 'gpu'" in semsim(capsys, *words, "--recipe", "gpu", status=2)
+    semsim(capsys, *words, "--recipe", "accelerator", "--steps", 2)
+    semsim(capsys, "train", "tiny", "--out", out, "--resume", "--recipe", "accelerator", "--steps", 3)
+    assert resumed(out, {}).recipe == replace(RECIPE, batch=6, steps=3, name="accelerator")
+    made: Any = read_metadata(out / "weights.safetensors")["training"]
+    assert made["recipe"] == asdict(replace(RECIPE, batch=6, steps=3, name="accelerator"))
+    assert (made["source"], made["images"], made["device"]) == ("my cifar.npz", 12, "cpu")
+
+
+def test_every_system_has_a_recipe_for_both_machines():
+    for system in SYSTEMS.values():
+        cpu, accelerator = (system.recipes.named(name) for name in ("cpu", "accelerator"))
+        assert (cpu.name, accelerator.name) == ("cpu", "accelerator")
+        assert accelerator.steps * accelerator.batch >= cpu.steps * cpu.batch, system.name
 
 
 @pytest.mark.parametrize("made", [False, True])

@@ -25,9 +25,10 @@ from semsim.energy import sent
 from semsim.link import Link, declared, fade, mean_snr, send_symbols, split_keys
 from semsim.names import check_name
 from semsim.payload import Ledger, Line, Symbols, grid_overhead
+from semsim.recipe import Recipes
 from semsim.systems.base import Delivered, Point, System
 from semsim.systems.per_order import GRID
-from semsim.train import Loss, Recipe
+from semsim.train import Loss
 
 MODULATIONS = ("analogue",)
 TRAINING_DB = (0.0, 20.0)
@@ -182,7 +183,7 @@ def analogue_system(
     sizes: Mapping[str, Any],
     build: Callable[[Any, int], Any],
     load: Callable[[Path], Any],
-    recipe: Recipe,
+    recipes: Recipes,
     checkpoint: Path | None,
     objective: Loss = loss,
     adapt: Callable[..., Any] | None = None,
@@ -199,7 +200,7 @@ def analogue_system(
         name=name,
         modulations=MODULATIONS,
         grid=GRID,
-        recipe=recipe,
+        recipes=recipes,
         checkpoint=checkpoint,
         sizes=tuple(sizes.items()),
         build=build,

@@ -19,8 +19,9 @@ from semsim.energy import Sent
 from semsim.link import Link
 from semsim.names import check_name
 from semsim.payload import Ledger
+from semsim.recipe import Recipes
 from semsim.systems.index_coding import IndexCoding, IndexPlan
-from semsim.train import Loss, Recipe, Upkeep
+from semsim.train import Loss, Upkeep
 
 Codec = TypeVar("Codec", bound=nnx.Module)
 
@@ -89,7 +90,8 @@ class System:
     modulations: the names a user may ask for; order(name): the row of one. encode(codec, images, row) -> what is sent;
     decode(codec, what was received, row) -> images. transmit(codec, images, key, link, point) -> Delivered. All pure.
     as_bits: its second way onto the air, None for a system that sends no indices.
-    loss, upkeep: made for the names of the orders to train. checkpoint: the weights that ship, or None.
+    loss, upkeep: made for the names of the orders to train. recipes: how long it is trained, by the machine.
+    checkpoint: the weights that ship, or None.
     sizes: names and configs, the first one the default; build(config, seed) has fresh weights. adapt(codec, height=, width=,
     cbr=): the same weights for other images and another rate, None where a codec has one size, and larger images are
     tiles.
@@ -102,7 +104,7 @@ class System:
     name: str
     modulations: tuple[str, ...]
     grid: ResourceGrid
-    recipe: Recipe
+    recipes: Recipes
     checkpoint: Path | None
     sizes: tuple[tuple[str, Any], ...]
     build: Callable[[Any, int], Any]

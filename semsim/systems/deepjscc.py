@@ -15,19 +15,22 @@ from flax import nnx
 
 from models import DeepJSCC, DeepJSCCConfig, Indexed, IndexedConfig, ResidualConfig, ResidualJSCC
 from models.deepjscc import ConvDecoder, ConvEncoder
+from semsim.recipe import Recipe, Recipes
 from semsim.systems.analogue import analogue_system, at_rate, prefix_loss
 from semsim.systems.analogue import loss as loss
 from semsim.systems.base import load_codec
 from semsim.systems.per_order import index_system
-from semsim.train import Recipe
 
 WEIGHTS = Path(__file__).parent / "weights"
 CHECKPOINT = WEIGHTS / "deepjscc.safetensors"
 
-RECIPE = Recipe(steps=8_000, batch=64, learning_rate=2e-3, warmup=200)
-"""What the shipped weights were trained with."""
-STRONG_RECIPE = Recipe(steps=10_000, batch=50, learning_rate=2e-3, warmup=300)
-VQ_RECIPE = Recipe(steps=8_000, batch=50, learning_rate=2e-3, warmup=200)
+LONG = Recipe(40_000, 250, 2e-3, warmup=500, log_every=500, checkpoint_every=5_000)
+RECIPES = Recipes(cpu=Recipe(steps=8_000, batch=64, learning_rate=2e-3, warmup=200), accelerator=LONG)
+"""What ships is of the shorter one; the longer one was not run for this system."""
+STRONG_RECIPES = Recipes(cpu=Recipe(10_000, 50, 2e-3, warmup=300), accelerator=LONG)
+"""What ships is of the longer one."""
+VQ_RECIPES = Recipes(cpu=Recipe(8_000, 50, 2e-3, warmup=200), accelerator=LONG)
+"""Nothing ships; the longer one was not run for this system."""
 
 SIZES = {
     "cbr1/12": DeepJSCCConfig(channels=4),
@@ -64,16 +67,16 @@ def _indexed_config(net: dict[str, Any], **settings: Any) -> IndexedConfig:
 
 
 SYSTEM = analogue_system(
-    "deepjscc", SIZES, build, load, RECIPE, CHECKPOINT,
+    "deepjscc", SIZES, build, load, RECIPES, CHECKPOINT,
     rates=((Fraction(1, 12), CHECKPOINT), (Fraction(1, 3), WEIGHTS / "deepjscc_third.safetensors")),
 )  # fmt: skip
 STRONG = analogue_system(
     "deepjscc-strong", STRONG_SIZES, build_strong,
     partial(load_codec, name="deepjscc-strong", config_type=ResidualConfig, build=build_strong),
-    STRONG_RECIPE, WEIGHTS / "deepjscc_strong.safetensors", prefix_loss(), at_rate,
+    STRONG_RECIPES, WEIGHTS / "deepjscc_strong.safetensors", prefix_loss(), at_rate,
 )  # fmt: skip
 VQ = index_system(
     "deepjscc-vq", VQ_SIZES, build_indexed,
     partial(load_codec, name="deepjscc-vq", config_type=_indexed_config, build=build_indexed),
-    VQ_RECIPE, None,
+    VQ_RECIPES, None,
 )  # fmt: skip

@@ -29,11 +29,11 @@ from models.swin import BASE, CIFAR, MOD_LAYERS
 from semsim.link import Link, send_symbols
 from semsim.names import check_name
 from semsim.payload import Ledger, Symbols
+from semsim.recipe import Recipe, Recipes
 from semsim.systems import analogue
 from semsim.systems.base import Delivered, Point, Stage, System, load_codec
 from semsim.systems.per_order import GRID
 from semsim.techniques.distillation import output_loss, transfer, within
-from semsim.train import Recipe
 
 USERS = ("analogue-large", "analogue-small")
 LARGE, SMALL = 0, 1
@@ -52,7 +52,11 @@ SIZES = {
     "cifar": BroadcastConfig(replace(CIFAR, mod_layers=MOD_LAYERS), ((2, 4), (2, 2))),
     "hr-base": BroadcastConfig(replace(BASE, mod_layers=MOD_LAYERS), ((2, 2, 6, 2), (2, 2, 2, 2))),
 }
-RECIPE = Recipe(steps=6_000, batch=50, learning_rate=2e-3, warmup=200)
+RECIPES = Recipes(
+    cpu=Recipe(steps=6_000, batch=50, learning_rate=2e-3, warmup=200),
+    accelerator=Recipe(40_000, 250, 2e-3, warmup=1_000, log_every=500, checkpoint_every=5_000),
+)
+"""Steps of all stages together. What ships is of the shorter one, run on a card; the longer one was not run."""
 CHECKPOINT = Path(__file__).parent / "weights" / "frenca.safetensors"
 
 
@@ -173,7 +177,7 @@ SYSTEM = System(
     name="frenca",
     modulations=USERS,
     grid=GRID,
-    recipe=RECIPE,
+    recipes=RECIPES,
     checkpoint=CHECKPOINT,
     sizes=tuple(SIZES.items()),
     build=build,

@@ -24,15 +24,19 @@ from models.swin import CIFAR
 from semsim.link import Link, send_symbols
 from semsim.metrics import mse, psnr
 from semsim.payload import Symbols
+from semsim.recipe import Recipe, Recipes
 from semsim.scenario import Propagation, flat_fading
 from semsim.systems.analogue import FLOOR, analogue_system, at_rate, transmit
 from semsim.systems.analogue import loss as centralised_loss
 from semsim.systems.base import Point, load_codec
-from semsim.train import Recipe
 
 OURS = SwinConfig((16, 32), (1, 2), (2, 4), 4, linear_path=True)
 SIZES = {"small": OURS, "cifar": CIFAR}
-RECIPE = Recipe(steps=5_000, batch=50, learning_rate=2e-3, warmup=200)
+RECIPES = Recipes(
+    cpu=Recipe(steps=5_000, batch=50, learning_rate=2e-3, warmup=200),
+    accelerator=Recipe(40_000, 250, 2e-3, warmup=500, log_every=500, checkpoint_every=5_000),
+)
+"""Of one client alone with everything; federated training goes by rounds (`semsim.federated`)."""
 
 
 def client_loss(
@@ -89,6 +93,6 @@ def build(config: SwinConfig = OURS, seed: int = 0) -> Swin:
 
 
 SYSTEM = analogue_system(
-    "fssc", SIZES, build, partial(load_codec, name="fssc", config_type=SwinConfig, build=build), RECIPE, None,
+    "fssc", SIZES, build, partial(load_codec, name="fssc", config_type=SwinConfig, build=build), RECIPES, None,
     centralised_loss, at_rate,
 )  # fmt: skip

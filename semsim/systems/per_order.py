@@ -34,9 +34,9 @@ from semsim.energy import index_amplitude, sent
 from semsim.link import Link, carry, declared, detect, fade, mean_snr, send_labels, split_keys
 from semsim.names import check_name
 from semsim.payload import Ledger, Line, grid_overhead
+from semsim.recipe import Recipes
 from semsim.systems.base import AsBits, Delivered, Point, System
 from semsim.systems.index_coding import IndexPlan, bit_confusion, index_plan, labelling, send_as_bits
-from semsim.train import Recipe
 
 ORDERS = ("bpsk", "qpsk", "qam16", "qam64", "qam256")
 """Row k of every per-order table of the codec belongs to ORDERS[k]."""
@@ -264,7 +264,7 @@ def index_system(
     sizes: Mapping[str, Any],
     build: Callable[[Any, int], Any],
     load: Callable[[Path], Any],
-    recipe: Recipe,
+    recipes: Recipes,
     checkpoint: Path | None,
     adapt: Callable[..., Any] | None = None,
     start: Callable[[Any], tuple[str, ...]] | None = None,
@@ -274,7 +274,7 @@ def index_system(
         name=name,
         modulations=(*ORDERS, "auto"),
         grid=GRID,
-        recipe=recipe,
+        recipes=recipes,
         checkpoint=checkpoint,
         sizes=tuple(sizes.items()),
         build=build,

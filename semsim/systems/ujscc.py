@@ -11,6 +11,7 @@ from pathlib import Path
 from flax import nnx
 
 from models import UJSCC, UJSCCConfig
+from semsim.recipe import Recipe, Recipes
 from semsim.systems.base import load_codec
 from semsim.systems.per_order import AUTO as AUTO
 from semsim.systems.per_order import BITS as BITS
@@ -28,10 +29,12 @@ from semsim.systems.per_order import snr_interval as snr_interval
 from semsim.systems.per_order import transmit as transmit
 from semsim.systems.per_order import transmit_bits as transmit_bits
 from semsim.systems.per_order import upkeep as upkeep
-from semsim.train import Recipe
 
-RECIPE = Recipe(steps=5_000, batch=50, learning_rate=3e-3, warmup=100)
-"""What the shipped weights were trained with: small batches, because at this length the number of steps counts."""
+RECIPES = Recipes(
+    cpu=Recipe(steps=5_000, batch=50, learning_rate=3e-3, warmup=100),
+    accelerator=Recipe(40_000, 250, 3e-3, warmup=500, log_every=500, checkpoint_every=5_000),
+)
+"""On a CPU small batches, because at that length the number of steps counts. What ships is of the longer one."""
 
 CHECKPOINT = Path(__file__).parent / "weights" / "ujscc.safetensors"
 SIZES = {"cifar": UJSCCConfig(), "wide": UJSCCConfig(width=192, encoder_blocks=3, decoder_blocks=4)}
@@ -49,4 +52,4 @@ def load(path: Path = CHECKPOINT) -> UJSCC:
     return load_codec(path, "ujscc", UJSCCConfig, build)
 
 
-SYSTEM = index_system("ujscc", SIZES, build, load, RECIPE, CHECKPOINT)
+SYSTEM = index_system("ujscc", SIZES, build, load, RECIPES, CHECKPOINT)
