@@ -114,6 +114,9 @@ def main() -> int:
     )
     parser.add_argument("--jobs", type=int, choices=(1, 2), default=1, help="how many at a time")
     parser.add_argument("--only", default="", help="a word in the file or name of the mutations to run")
+    parser.add_argument(
+        "--trust", action="store_true", help="the suite has just passed: do not try the tests without"
+    )
     chosen = parser.parse_args()
     writing = Lock()
     marks, found = {each: each.mark() for each in mutations()}, known()
@@ -132,7 +135,7 @@ def main() -> int:
 
         def judge(group: Sequence[Mutation]) -> None:
             copy = copies.get()
-            sound = passes(group[0].tests, copy)
+            sound = chosen.trust or passes(group[0].tests, copy)
             for mutation in group:
                 found[marks[mutation]] = what = verdict(mutation, copy) if sound else RED
                 with writing:

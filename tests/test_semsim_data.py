@@ -203,7 +203,8 @@ def bad_files(folder: Path) -> None:
     Image.fromarray(picture(3)).save(jpeg, "JPEG")
     (folder / "d.jpg").write_bytes(jpeg.getvalue()[:200])
     save(folder / "e.png", picture(4, 64, 64))
-    transparent = np.concatenate([picture(5), np.full((32, 32, 1), 7, np.uint8)], -1)
+    transparent = np.concatenate([picture(5), np.full((32, 32, 1), 255, np.uint8)], -1)
+    transparent[3, 4, 3] = 254  # one pixel of all
     Image.fromarray(transparent).save(folder / "f.png")
     Image.fromarray(np.zeros((32, 32), np.uint16)).save(folder / "g.png")
     save(folder / "h.png", picture(6))
@@ -238,6 +239,7 @@ def test_bad_files_are_skipped_when_told_so_and_counted(tmp_path):
     )
     assert found.left_out in found.note
     assert data.load(tmp_path, size=32, on_bad="skip", limit=1).names == ("a.png",)
+    assert data.load(tmp_path, size=32, on_bad="skip", limit=2).names == ("a.png", "h.png")
 
 
 def test_animation_is_refused(tmp_path):
