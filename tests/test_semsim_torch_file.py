@@ -113,6 +113,7 @@ def refused(path, message):
 
 TENSORS = {
     "strides of zero": (tensor((2**15, 2**15), (0, 0)), r"shape \[32768, 32768\] repeats its 6 numbers"),
+    "one number twice": (tensor((7,), (0,)), r"shape \[7\] repeats its 6 numbers"),
     "more than there is": (tensor((2**30,), (1,)), r"shape \[1073741824\] reaches beyond its numbers"),
     "an offset beyond": (tensor((2,), (1,), offset=5), "reaches beyond"),
     "a negative offset": (tensor((2,), (1,), offset=-1), "reaches beyond"),
@@ -151,6 +152,9 @@ def test_all_tensors_together_are_bounded_by_the_file(tmp_path):
 def test_archives_that_torch_never_writes_are_refused(tmp_path):
     state = {"encoder.a": tensor((6,), (1,))}
     path = written(tmp_path / "a.pth", state, data=bytes(2**24), compression=zipfile.ZIP_DEFLATED)
+    refused(path, "its parts are compressed or overlap")
+    noise = np.random.default_rng(0).bytes(4096)  # does not shrink, but may hide what does
+    path = written(tmp_path / "d.pth", state, data=noise, compression=zipfile.ZIP_DEFLATED)
     refused(path, "its parts are compressed or overlap")
     refused(written(tmp_path / "b.pth", state, order=b"big"), "its numbers are big-endian")
     with zipfile.ZipFile(tmp_path / "c.pth", "w") as archive:
