@@ -171,6 +171,16 @@ def test_where_no_deep_fade_was_met_the_bound_allows_for_one():
     assert mild.high == pytest.approx(stats.proportion_interval(1, 512_000).high, rel=2e-3)
 
 
+def test_where_many_fades_were_met_the_worst_one_is_nothing_new():
+    """2,000 bursts of 16 errors in 10,000 blocks of 512: as wide as if no block could lose all."""
+    counts = 32_000, 2000 * 16**2, 10_000 * 512, 10_000
+    assert stats.clustered_interval(*counts, stats.FADE) == stats.clustered_interval(*counts, stats.ALIKE)
+    few = 32, 2 * 16**2, 10_000 * 512, 10_000
+    assert (
+        stats.clustered_interval(*few, stats.FADE).high > 2 * stats.clustered_interval(*few, stats.ALIKE).high
+    )
+
+
 def test_images_that_err_alike_have_a_t_interval():
     """Error counts of 8 images that share nothing but differ little: as wide as Student's t over them."""
     errors = np.array([50, 54, 47, 52, 49, 55, 46, 51])

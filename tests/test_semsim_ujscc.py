@@ -12,7 +12,7 @@ import channels
 import phy
 from models import UJSCCConfig
 from phy.index_map import random
-from semsim.link import Link
+from semsim.link import Link, fade, split_keys
 from semsim.stats import FOUR_SIGMA, proportion_interval
 from semsim.systems import Point, per_order, ujscc
 
@@ -72,6 +72,9 @@ def test_the_order_follows_the_boundaries():
 def test_auto_chooses_per_realisation_and_is_what_the_chosen_order_would_have_done():
     auto = send(ujscc.AUTO, RAYLEIGH, 15.0)
     assert len(np.unique(auto.orders)) >= 4  # Rayleigh fading spreads the SNR over the intervals
+    gain = fade(split_keys(KEY)[1], LINK, RAYLEIGH, (64,), 256)
+    met = 10 * np.log10(np.mean(np.abs(np.asarray(gain)) ** 2, axis=(1, 2)) * 10**1.5)
+    np.testing.assert_array_equal(auto.orders, ujscc.choose_order(met))
     for order in range(len(ujscc.ORDERS)):
         fixed = send(order, RAYLEIGH, 15.0)
         mine = np.asarray(auto.orders) == order
