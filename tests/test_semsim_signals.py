@@ -28,6 +28,10 @@ with signals.ending_in_time():
 """
 
 
+HUNG = 120
+"""Seconds after which a process that should have ended is killed, and its test fails: a broken line must not hold up all."""
+
+
 def start(code):
     path = str(Path(semsim.__file__).parents[1])
     return subprocess.Popen(
@@ -44,7 +48,15 @@ def ended(process, *numbers):
     assert process.stdout.readline() == "begun\n"
     for number in numbers:
         process.send_signal(number)
-    _, said = process.communicate()
+    return last_words(process)
+
+
+def last_words(process):
+    """Status and what it said on stderr."""
+    try:
+        _, said = process.communicate(timeout=HUNG)
+    finally:
+        process.kill()
     return process.returncode, said
 
 
@@ -70,8 +82,8 @@ def test_what_is_being_saved_is_waited_for_but_not_by_a_second_signal():
     with pytest.raises(subprocess.TimeoutExpired):
         process.wait(1.0)
     process.send_signal(signal.SIGINT)
-    _, said = process.communicate()
-    assert process.returncode == 130 and "at once" in said
+    status, said = last_words(process)
+    assert status == 130 and "at once" in said
 
 
 def test_before_anything_is_loaded_it_ends_with_one_line():
