@@ -192,7 +192,7 @@ def test_images_are_mirrored_left_to_right_and_half_of_them():
     seen = {}
 
     def spy(module, images, key):
-        seen["images"] = images
+        seen["images"], seen["drawn"] = images, jax.random.bernoulli(key, 0.5, (4000, 1, 1, 1))
         return jnp.sum(module.bias[...] ** 2), {}
 
     module = nnx.Linear(1, 1, rngs=nnx.Rngs(0))
@@ -208,6 +208,8 @@ def test_images_are_mirrored_left_to_right_and_half_of_them():
         )
         assert np.all(same ^ turned)
         assert abs(turned.mean() - 0.5) < 4 * 0.5 / np.sqrt(4000) if flip else not turned.any()
+        drawn = np.asarray(seen["drawn"]).ravel()  # by the loss, from a key of its own
+        assert not flip or abs((drawn == turned).mean() - 0.5) < 4 * 0.5 / np.sqrt(4000)
 
 
 def test_progress_counts_from_where_it_goes_on(tmp_path):
