@@ -8,6 +8,7 @@ called with. The same tests must pass without the mutation, or it counts for not
 """
 
 import argparse
+import ast
 import hashlib
 import os
 import shutil
@@ -51,9 +52,13 @@ class Mutation(NamedTuple):
     tests: tuple[str, ...]
 
     def mark(self) -> str:
-        """Changes with the mutation and with the code around it."""
-        text = "\0".join((self.file, self.old, self.new, *self.tests, (TREE / self.file).read_text()))
-        return hashlib.sha256(text.encode()).hexdigest()[:12]
+        """Changes with the mutation, its tests, and the function or class that it is in."""
+        text = (TREE / self.file).read_text()
+        line = text.count("\n", 0, max(text.find(self.old), 0)) + 1
+        around = [x for x in ast.parse(text).body if x.lineno <= line <= (x.end_lineno or line)]
+        code = "".join(ast.get_source_segment(text, block) or "" for block in around)
+        said = "\0".join((self.file, self.old, self.new, *self.tests, code))
+        return hashlib.sha256(said.encode()).hexdigest()[:12]
 
 
 def mutations() -> list[Mutation]:
