@@ -38,8 +38,8 @@ class Job(NamedTuple):
     point: what it is called. title: for the progress display. curve: equal for points that differ in SNR only. work:
     for the devices. budget: batches until its own rule must be satisfied; most: batches that there are at all. sums:
     (batch, what the kernel returned for it) -> sums, parts. expected: errors of a batch by theory, where there is
-    one. made_up: stands for `work.mapped` in a plan, where that takes long to make;
-    one program of such a kind is measured for all. work_of: of a batch, where their shapes differ.
+    one. made_up: stands for `work.mapped` in a plan, where that takes long to make: the plan then looks at shapes and times
+    nothing. work_of: of a batch, where their shapes differ.
     """
 
     point: dict[str, str | float]

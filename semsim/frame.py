@@ -10,13 +10,12 @@ from fractions import Fraction
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Complex, Float, Integer, Key
+from jaxtyping import Array, Complex, Integer
 
 import phy
-from phy import PilotFilter
+from phy import Equalised
 from phy.coding import TransportBlock, Transported
 from semsim.coding import Decoding, interleaver
-from semsim.link import Link, carry
 from semsim.payload import Line
 
 HEADER_MODULATION = "qpsk"
@@ -117,7 +116,8 @@ def bits_of_bytes(data: Integer[Array, "*b n"]) -> Integer[Array, "*b m"]:
 
 
 def frame_symbols(plan: Frame, data: Integer[Array, "*b n"]) -> Complex[Array, "*b s"]:
-    """What is sent of the bytes of a payload."""
+    """What is sent of the bytes of a payload: symbols are interleaved over the whole transmission, so that every code block
+    meets all of its fades."""
     symbols, start = [], 0
     for part in plan.parts:
         modulation = phy.modulation(part.modulation)
@@ -128,28 +128,14 @@ def frame_symbols(plan: Frame, data: Integer[Array, "*b n"]) -> Complex[Array, "
     return jnp.concatenate(symbols, axis=-1)[..., interleaver(plan.num_symbols)]
 
 
-def send_frame(
-    key: Key[Array, ""],
-    link: Link,
-    plan: Frame,
-    data: Integer[Array, "*b n"],
-    gain: Complex[Array, "..."],
-    noise_var: Float[Array, "*#b"],
-    pilot_filter: PilotFilter | None = None,
-) -> tuple[Transported, ...]:
-    """The bytes of a payload through one transmission, as they arrive: a result for each part.
-
-    Symbols are interleaved over the whole transmission, so that every code block meets all of its fades.
-    """
-    modulations = [phy.modulation(part.modulation) for part in plan.parts]
-    symbols = frame_symbols(plan, data)
-    equalised = carry(key, link, symbols, gain, noise_var, pilot_filter=pilot_filter)
+def receive_frame(plan: Frame, equalised: Equalised) -> tuple[Transported, ...]:
+    """The bytes of a payload as they arrive: a result for each part."""
     back = np.argsort(interleaver(plan.num_symbols))
     values, variances = (part[..., back] for part in equalised)
     found, start = [], 0
-    for part, modulation in zip(plan.parts, modulations, strict=True):
+    for part in plan.parts:
         mine = slice(start, start + part.num_symbols)
-        llr = modulation.llr(values[..., mine], variances[..., mine], part.decoding.llr)
+        llr = phy.modulation(part.modulation).llr(values[..., mine], variances[..., mine], part.decoding.llr)
         soft = part.block.soft(llr.reshape(*llr.shape[:-2], -1))
         words = int(np.prod(llr.shape[:-2])) * part.block.code.num_blocks
         found.append(part.block.receive(soft, part.decoding.decoder(part.block, (0,), words)))

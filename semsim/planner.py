@@ -64,7 +64,8 @@ def plan(sweep: Sweep, execution: Execution) -> Plan:
     """Compiles every program of the sweep that is not `LARGE` and times a few batches of each; simulates and writes
     nothing else.
 
-    Of programs whose data would take long to make (`Job.made_up`) one is measured, with made-up data, for all of its kind.
+    Programs whose data take long to make (`Job.made_up`) are neither compiled nor timed: what it costs to code their images
+    would still not be known. Of several of a kind one is traced, and its memory stands for all.
 
     What a target saves and what a total budget adds is not foreseen. Errors: as `engine.execute` has before it
     compiles.
@@ -115,11 +116,11 @@ def _program(jobs: Sequence[Job], sweep: Sweep, evaluator: Evaluator) -> Program
         fewest=sum(low for low, _ in needs),
         most=sum(high for _, high in needs),
         realizations=work.blocks * work.kernel.realizations,
-        memory=evaluator.outline(work) if evaluator.platform == "cpu" else 0,
+        memory=evaluator.outline(work) if jobs[0].made_up or evaluator.platform == "cpu" else 0,
         compile_seconds=None,
         seconds=None,
     )
-    if entry.memory > LARGE:
+    if jobs[0].made_up or entry.memory > LARGE:
         return entry
     started = time.perf_counter()
     list(evaluator.batches(work, [0]))
@@ -135,10 +136,9 @@ def _program(jobs: Sequence[Job], sweep: Sweep, evaluator: Evaluator) -> Program
 def _seconds(job: Job, evaluator: Evaluator) -> float:
     """Of a batch: of the first, where it takes so long that it tells enough, else of those behind it."""
     numbers = [0]
-    work = job.work._replace(mapped=job.made_up) if job.made_up else job.work
     while True:
         began = time.perf_counter()
-        list(evaluator.batches(work, [number % job.most for number in numbers]))
+        list(evaluator.batches(job.work, [number % job.most for number in numbers]))
         spent = time.perf_counter() - began
         if spent > ENOUGH or len(numbers) > 1:
             return spent / len(numbers)

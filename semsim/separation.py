@@ -7,15 +7,15 @@ transmissions arrive. A lost one shows what the failure policy says, and is coun
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from itertools import product
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Int, UInt8
 
 import phy
 from channels import GENERATORS
@@ -53,6 +53,7 @@ from semsim.scenario import (
     interference,
     receiver_label,
 )
+from semsim.shared_transmission import Program, SharedTransmission, programs
 from semsim.sources import Replacements, Sources, sources_of
 from semsim.stopping import Stop
 from semsim.sweep import (
@@ -68,7 +69,7 @@ from semsim.sweep import (
     point_name,
 )
 from semsim.systems.ujscc import GRID
-from semsim.transmission import Arrived, Transmission
+from semsim.transmission import Arrived, OnAir, Transmission
 
 DECODING = Decoding(50, "sum-product", precision="float32")
 """Of frames, where nothing else is asked for: with offset min-sum in int8 and 20 iterations two to four times as many short
@@ -208,19 +209,27 @@ def sweep(
         if automatic else dict.fromkeys(esno_db, list(plans))
         for name, fading in zip(channel, fadings, strict=True)
     }  # fmt: skip
+    shared = programs(plans)
     replacements = Replacements(images.images, separation.on_failure)
     jobs = []
     for name in dict.fromkeys(separation.codec):
         sources = sources_of(name, images.images, plans, replacements)
         for (scheme, plan), place in product(plans.items(), zip(channel, fadings, filters, strict=True)):
-            kernel = Transmission(link, plan, realizations, shown.block)
             source, identity = sources[scheme], channel_identity(place[0], propagation)
+            program = shared.get(scheme)
+            if program is None:
+                kernel = Transmission(link, realizations, shown.block, plan)
+            else:
+                kernel = SharedTransmission(
+                    link, realizations, shown.block, program.shape, program.width, separation.decoding
+                )
             for value in (value for value in esno_db if scheme in kept[place[0]][value]):
                 point = {
                     "system": "separation", "codec": name, "modulation": scheme[0], "coderate": scheme[1], **identity,
                     **receiver_label(csi, propagation), "demap": separation.decoding.llr, "esno_db": value,
                 }  # fmt: skip
-                shared = (place[1], np.float32(phy.esnodb2no(value)), place[2])
+                no = np.float32(phy.esnodb2no(value))
+                air = OnAir(place[1], no, place[2], program.code if program else None)
                 words = draw_words(seed, draw_id(identity, value))
                 jobs.append(
                     Job(
@@ -228,9 +237,14 @@ def sweep(
                         title=f"{name} {scheme[0]} {scheme[1]} {place[0]} {value:g} dB",
                         curve=point_name({key: x for key, x in point.items() if key != "esno_db"}),
                         work=Work(
-                            kernel, shown.blocks, words, generator, shared, partial(_payloads, shown, source)
+                            kernel,
+                            shown.blocks,
+                            words,
+                            generator,
+                            air,
+                            partial(_sent, shown, program, source.payloads),
                         ),
-                        made_up=partial(_zeros, shown, plan.num_bytes),
+                        made_up=partial(_sent, shown, program, partial(_zeros, plan.num_bytes)),
                         budget=shown.batches,
                         most=shown.batches,
                         sums=partial(_sums, shown=shown, source=source, plan=plan),
@@ -279,14 +293,20 @@ def _ledger(samples: int, symbols: int, link: Link, separation: Separation) -> L
     return Ledger(samples, payload, (*grid_overhead(link.grid, symbols), *plan, *declared(link)))
 
 
-def _payloads(shown: ImageOrder, source: Sources, batch: int) -> UInt8[np.ndarray, "blocks b n"]:
-    """What is sent in a batch."""
-    return source.payloads(shown.streams(batch))
+def _sent(
+    shown: ImageOrder,
+    program: Program | None,
+    payloads: Callable[[Int[np.ndarray, "blocks b"]], UInt8[np.ndarray, "blocks b n"]],
+    batch: int,
+) -> Any:
+    """What is sent in a batch, as its kernel takes it. payloads: of the images with these numbers."""
+    data = payloads(shown.streams(batch))
+    return data if program is None else program.words(data)
 
 
-def _zeros(shown: ImageOrder, num_bytes: int, batch: int) -> UInt8[np.ndarray, "blocks b n"]:
-    """As much, for a plan: no image is coded for it."""
-    return np.zeros((*shown.streams(batch).shape, num_bytes), np.uint8)
+def _zeros(num_bytes: int, chosen: Int[np.ndarray, "blocks b"]) -> UInt8[np.ndarray, "blocks b n"]:
+    """Payloads for a plan: no image is coded for it."""
+    return np.zeros((*chosen.shape, num_bytes), np.uint8)
 
 
 def _sums(

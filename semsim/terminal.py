@@ -126,7 +126,8 @@ def show_plan(plan: Plan, as_json: bool) -> None:
             "-" if one.compile_seconds is None else f"{one.compile_seconds:.1f} s",
             "not timed" if one.seconds is None else f"{one.seconds * 1e3:.2f} ms",
         )  # fmt: skip
-    told = "time unknown: too large to try out on a CPU; memory by the shapes, of which XLA takes up to 2.5 times"
+    told = "time unknown: too large to try out on a CPU, or images would have to be coded; memory by the shapes, of "
+    told += "which XLA takes up to 2.5 times"
     if times is not None:
         told = _duration(times[0]) + (f" .. {_duration(times[1])}" if times[1] > times[0] else "")
     table.caption = f"{plan.points} points, {len(plan.programs)} compilations, {plan.devices} devices, {told}"

@@ -8,13 +8,15 @@ import numpy as np
 import pytest
 
 import phy
-from semsim import simulation
-from semsim.codecs import Fitted, codec, fit
+from semsim import devices, simulation
+from semsim.codecs import Fitted, Fitter, codec, fit
 from semsim.coding import Coding
 from semsim.data import from_array, load
+from semsim.devices import Execution
 from semsim.error_rates import ber
 from semsim.frame import bits_of_bytes, frame
 from semsim.mcs import MCS, fraction
+from semsim.planner import plan
 from semsim.separation import DECODING, Separation, run, sweep
 from semsim.sources import Replacements, Sources, measured
 from semsim.stats import FOUR_SIGMA, proportion_interval
@@ -172,6 +174,18 @@ def test_the_cliff_is_that_of_the_code(patches):
     assert bler[0] > 0.5 > bler[-1] and fallen[1] > 0.5 > fallen[-2]
     cliff, threshold = (np.interp(-0.5, -np.array(curve), esno_db[1:-1]) for curve in (fallen[1:-1], bler))
     assert abs(cliff - threshold) < 0.2, (cliff, threshold)
+
+
+def test_a_plan_codes_no_image_and_compiles_nothing(monkeypatch):
+    """All 37 schemes, both channels: as many points as the run has, in programs that schemes share."""
+    images = load("embedded", limit=4)
+    monkeypatch.setattr(Fitter, "best", lambda *_: pytest.fail("an image was coded"))
+    devices.evaluate.clear_cache()
+    wanted = sweep(images, "auto", "awgn", [4.0, 12.0])
+    found = plan(wanted, Execution())
+    assert found.points == len(wanted.jobs) > 8 and len(found.programs) == 2
+    assert all(one.memory > 0 and one.seconds is one.compile_seconds is None for one in found.programs)
+    assert found.seconds() is None and devices.evaluate._cache_size() == 0
 
 
 def test_auto_is_the_schemes_of_nr_that_can_be_the_best():

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from channels import rayleigh
 from phy.coding import Transported
 from semsim import transmission
 from semsim.codecs import Fitted
@@ -16,7 +17,7 @@ from semsim.image_runs import ImageOrder
 from semsim.link import Link
 from semsim.separation import _sums
 from semsim.sources import Replacements, Sources
-from semsim.transmission import Arrived, Transmission
+from semsim.transmission import Arrived, OnAir, Transmission
 
 PLAN = frame(256, "qpsk", Fraction(1, 2), 2, Fraction(1, 4))
 
@@ -29,17 +30,16 @@ def test_a_wrong_bit_and_a_failed_check_each_lose_a_part(monkeypatch):
     data = np.random.default_rng(0).integers(0, 256, (5, PLAN.num_bytes), dtype=np.uint8)
     header = PLAN.parts[0].num_bytes
 
-    def send(key, link, plan, data, gain, noise_var, pilot_filter):
+    def receive(plan, equalised):
         found = []
         for number, part in enumerate(jnp.split(data, [header], axis=1)):
             bits = bits_of_bytes(part).at[:, 7 + number].add(WRONG[:, number].astype(np.int32)) % 2
             found.append(Transported(bits, jnp.asarray(OK[:, number]), jnp.zeros((5, 1), jnp.int32)))
         return tuple(found)
 
-    monkeypatch.setattr(transmission, "send_frame", send)
-    monkeypatch.setattr(transmission, "fade", lambda *_: None)
-    kernel = Transmission(Link(), PLAN, draws=3, realizations=5)
-    found = kernel(jax.random.key(0), jnp.asarray(data), (None, jnp.float32(1), None))
+    monkeypatch.setattr(transmission, "receive_frame", receive)
+    kernel = Transmission(Link(), 3, 5, PLAN)
+    found = kernel(jax.random.key(0), jnp.asarray(data), OnAir(rayleigh(0), jnp.float32(1), None))
     expected = np.repeat((WRONG | ~OK)[:, None], 3, axis=1)
     np.testing.assert_array_equal(found.lost, expected)
     np.testing.assert_array_equal(found.unseen[:, 0], [False, True, True, False, False])

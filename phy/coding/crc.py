@@ -4,6 +4,8 @@ Bits are integers 0 and 1 on the last axis, the first transmitted bit first; par
 """
 
 import functools
+from types import ModuleType
+from typing import TypeVar
 
 import jax.numpy as jnp
 import numpy as np
@@ -19,6 +21,8 @@ _POLYNOMIALS = {  # the generator without its leading term, and its degree
 }
 CRCS = tuple(_POLYNOMIALS)
 """Names of the polynomials of clause 5.1: gCRC24A, gCRC24B, gCRC24C, gCRC16, gCRC11, gCRC6."""
+Words = TypeVar("Words", Array, np.ndarray)
+"""What senders take: NumPy's arrays are worked off by NumPy, on the host and without a compilation."""
 _LONGEST = 1 << 24  # float32 counts ones exactly up to here
 
 
@@ -29,10 +33,11 @@ def crc_length(name: str) -> int:
     return _POLYNOMIALS[name][1]
 
 
-def crc(bits: Integer[Array, "*b k"], name: str) -> Integer[Array, "*b l"]:
+def crc(bits: Integer[Words, "*b k"], name: str) -> Integer[Words, "*b l"]:
     """Parity bits of each message: the remainder of its polynomial times D^l (TS 38.212 clause 5.1), highest power first.
 
-    Law: linear, crc(a ^ b) = crc(a) ^ crc(b). Errors: ValueError for an unknown name or more than 2^24 bits.
+    NumPy's bits give NumPy's. Law: linear, crc(a ^ b) = crc(a) ^ crc(b). Errors: ValueError for an unknown name or more than
+    2^24 bits.
     """
     length = crc_length(name)
     if bits.shape[-1] > _LONGEST:
@@ -40,14 +45,15 @@ def crc(bits: Integer[Array, "*b k"], name: str) -> Integer[Array, "*b l"]:
             f"a CRC is computed over at most {_LONGEST} bits; got {bits.shape[-1]}: cut the message"
         )
     # A matrix product in floats is what every backend does fastest; sums of ones are exact in float32 accumulators.
-    table = jnp.asarray(_remainders(name, bits.shape[-1]), jnp.float32)
-    ones = jnp.matmul(bits.astype(jnp.float32), table.reshape(bits.shape[-1], length))
-    return (ones.astype(jnp.int32) & 1).astype(bits.dtype)
+    xp = namespace(bits)
+    table = xp.asarray(remainders(name, bits.shape[-1]), np.float32)
+    ones = xp.matmul(bits.astype(np.float32), table.reshape(bits.shape[-1], length))
+    return (ones.astype(np.int32) & 1).astype(bits.dtype)
 
 
-def crc_attach(bits: Integer[Array, "*b k"], name: str) -> Integer[Array, "*b n"]:
+def crc_attach(bits: Integer[Words, "*b k"], name: str) -> Integer[Words, "*b n"]:
     """Messages followed by their parity bits. [*b, k + l]"""
-    return jnp.concatenate([bits, crc(bits, name)], axis=-1)
+    return namespace(bits).concatenate([bits, crc(bits, name)], axis=-1)
 
 
 def crc_check(bits: Integer[Array, "*b n"], name: str) -> Bool[Array, "*b"]:
@@ -61,8 +67,13 @@ def crc_check(bits: Integer[Array, "*b n"], name: str) -> Bool[Array, "*b"]:
     return jnp.all(crc(bits[..., :-length], name) == bits[..., -length:], axis=-1)
 
 
-@functools.lru_cache(maxsize=32)
-def _remainders(name: str, k: int) -> np.ndarray:
+def namespace(bits: Array | np.ndarray) -> ModuleType:
+    """NumPy or JAX's: whose array it is."""
+    return np if isinstance(bits, np.ndarray) else jnp
+
+
+@functools.lru_cache(maxsize=64)
+def remainders(name: str, k: int) -> np.ndarray:
     """Row i: what bit i of a message of k bits contributes, D^(k - 1 - i + l) modulo the generator. [k, l]"""
     polynomial, length = _POLYNOMIALS[name]
     registers = np.empty(k, np.uint32)

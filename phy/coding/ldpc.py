@@ -20,7 +20,7 @@ from phy.coding.base_graph import (
     select_base_graph,
     select_lifting_size,
 )
-from phy.coding.crc import crc_attach, crc_check
+from phy.coding.crc import Words, crc_attach, crc_check
 
 BLOCK_CRC = "24b"
 KNOWN_LLR = -1e4
@@ -161,7 +161,7 @@ class Joined(NamedTuple):
     blocks_ok: Array  # [*b, C] bool: the CRC 24B of each block holds; True where a single block carries none
 
 
-def segment(code: LdpcCode, bits: Integer[Array, "*b k"]) -> Integer[Array, "*b c k2"]:
+def segment(code: LdpcCode, bits: Integer[Words, "*b k"]) -> Integer[Words, "*b c k2"]:
     """The code blocks of a payload, each with its CRC 24B if there are several (clause 5.2.2); fillers not included."""
     if bits.shape[-1] != code.k:
         raise ValueError(f"the code carries k={code.k} bits; got {bits.shape[-1]}: pad or cut the payload")

@@ -171,7 +171,9 @@ def decode_words(decoder: LdpcDecoder, start: Shaped[Array, "b w"], *, on_cpu: b
     return Found(*(x[:words] for x in found))
 
 
-class _State(NamedTuple):
+class State(NamedTuple):
+    """Of words that are decoded together."""
+
     iteration: Array
     posterior: Array  # [n, z, b]
     messages: Messages
@@ -194,7 +196,9 @@ def _chunk(decoder: LdpcDecoder, on_cpu: bool, start: Array, leave: int | Array)
         apart = functools.partial(behind_branch, iteration >= 0) if on_cpu else behind_barrier
         if decoder.schedule == "flooding":
             return flooding(tanner, decoder.rule, channel, posterior, messages, apart)
-        return (layered_unrolled if unrolled else layered)(tanner, decoder.rule, posterior, messages, apart)
+        if unrolled:
+            return layered_unrolled(tanner, decoder.rule, posterior, messages, apart)
+        return layered(tanner.schedule, decoder.rule, posterior, messages, apart)
 
     if not decoder.early_stop:
         body = lambda i, state: iterate(i, *state)  # noqa: E731
@@ -202,26 +206,40 @@ def _chunk(decoder: LdpcDecoder, on_cpu: bool, start: Array, leave: int | Array)
         used = jnp.full(batch, decoder.num_iterations, jnp.int32)
         return Found(_exit(tanner, posterior), used, satisfied(tanner, posterior))
 
-    def unfinished(state: _State) -> Bool[Array, ""]:
-        waiting = jnp.sum(~state.satisfied, dtype=jnp.int32)
-        return (state.iteration < decoder.num_iterations) & (waiting > leave)
+    final = until_satisfied(
+        decoder.num_iterations, iterate, functools.partial(satisfied, tanner), channel, messages, leave
+    )
+    return Found(_exit(tanner, final.kept), final.iterations, final.satisfied)
 
-    def step(state: _State) -> _State:
+
+def until_satisfied(
+    num_iterations: int,
+    iterate: Callable[[Array, Array, Messages], tuple[Array, Messages]],
+    holds: Callable[[Array], Array],
+    channel: Shaped[Array, "n z b"],
+    messages: Messages,
+    leave: int | Array = 0,
+) -> State:
+    """Iterates until all words but `leave` have found their checks to hold, or `num_iterations` are done.
+
+    iterate: (number, posteriors, messages) -> both after it. holds: posteriors -> words whose every check holds, [b].
+    """
+
+    def unfinished(state: State) -> Bool[Array, ""]:
+        waiting = jnp.sum(~state.satisfied, dtype=jnp.int32)
+        return (state.iteration < num_iterations) & (waiting > leave)
+
+    def step(state: State) -> State:
         posterior, messages = iterate(state.iteration, state.posterior, state.messages)
         done = state.satisfied
         kept = jnp.where(done[None, None], state.kept, posterior)
         iterations = jnp.where(done, state.iterations, state.iteration + 1)
-        return _State(
-            state.iteration + 1, posterior, messages, kept, iterations, done | satisfied(tanner, posterior)
-        )
+        return State(state.iteration + 1, posterior, messages, kept, iterations, done | holds(posterior))
 
+    batch = channel.shape[-1]
     nobody = jnp.zeros(batch, bool)
-    final = lax.while_loop(
-        unfinished,
-        step,
-        _State(jnp.int32(0), channel, messages, channel, jnp.zeros(batch, jnp.int32), nobody),
-    )
-    return Found(_exit(tanner, final.kept), final.iterations, final.satisfied)
+    begin = State(jnp.int32(0), channel, messages, channel, jnp.zeros(batch, jnp.int32), nobody)
+    return lax.while_loop(unfinished, step, begin)
 
 
 def _every_chunk(chunk: Callable[[Array, int], Found], start: Array, size: int, leave: int) -> Found:

@@ -11,7 +11,7 @@ them: block error rates of 0.015 to 0.044 where 0.0105 is right, another for eac
 """
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -21,7 +21,7 @@ from jax import lax
 from jaxtyping import Array, Bool, Shaped
 
 from phy.coding.check_nodes import answer, summarise
-from phy.coding.tanner import TannerGraph
+from phy.coding.tanner import Rows, TannerGraph
 
 Messages = tuple[Array, ...]
 """Answers of the checks: [rows, degree, Z, batch] for each degree, or [degree, Z, batch] for each row if unrolled."""
@@ -36,7 +36,7 @@ def no_messages(tanner: TannerGraph, batch: int, dtype: np.dtype | type, *, unro
 
 
 def layered(
-    tanner: TannerGraph, rule: str, posterior: Shaped[Array, "n z b"], messages: Messages, apart: Apart
+    schedule: Sequence[Rows], rule: str, posterior: Shaped[Array, "n z b"], messages: Messages, apart: Apart
 ) -> tuple[Array, Messages]:
     """One iteration, row after row: each sees what the rows before it found. About twice as fast as flooding.
 
@@ -44,11 +44,11 @@ def layered(
     CPU.
     """
     updated = []
-    for rows, layer, old in zip(tanner.rows, tanner.layers, messages, strict=True):
+    for rows, old in zip(schedule, messages, strict=True):
 
-        def one(i: Array, state: tuple[Array, Array], layer: np.ndarray = layer, rows: np.ndarray = rows):
+        def one(i: Array, state: tuple[Array, Array], rows: Rows = rows):
             posterior, messages = state
-            bits, columns = jnp.asarray(layer)[i], jnp.asarray(rows[..., 0].astype(np.int32))[i]
+            bits, columns = jnp.asarray(rows.bits)[i], jnp.asarray(rows.columns)[i]
             before = lax.dynamic_index_in_dim(messages, i, 0, keepdims=False)
             incoming = apart(functools.partial(_incoming, bits), posterior, before)
             summary = apart(functools.partial(summarise, rule), incoming)
@@ -59,7 +59,7 @@ def layered(
             )
             return posterior, lax.dynamic_update_index_in_dim(messages, after, i, 0)
 
-        posterior, new = lax.fori_loop(0, len(layer), one, (posterior, old))
+        posterior, new = lax.fori_loop(0, rows.used, one, (posterior, old))
         updated.append(new)
     return posterior, tuple(updated)
 

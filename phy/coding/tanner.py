@@ -2,10 +2,22 @@
 
 import functools
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Array
 
 from phy.coding.base_graph import BaseGraph
+
+
+class Rows(NamedTuple):
+    """Rows of one degree, as the layered schedule goes through them: constants of one graph, or data (`shared_program`)."""
+
+    used: int | np.int32 | Array  # that there are; those beyond are padding
+    bits: (
+        np.ndarray | Array
+    )  # [rows, degree, Z] the posterior that each check meets when its layer's turn comes
+    columns: np.ndarray | Array  # [rows, degree] places of the columns
 
 
 @dataclass(frozen=True)
@@ -73,6 +85,12 @@ class TannerGraph:
                 frame[row[:, 0]] = row[:, 1]
             layers.append(np.array(layer, np.int32))
         return tuple(layers)
+
+    @functools.cached_property
+    def schedule(self) -> tuple[Rows, ...]:
+        """The rows by degree, each with the posteriors that it meets and the columns that it writes."""
+        pairs = zip(self.rows, self.layers, strict=True)
+        return tuple(Rows(len(rows), layer, rows[..., 0].astype(np.int32)) for rows, layer in pairs)
 
     @functools.cached_property
     def turns(self) -> tuple[tuple[tuple[int, int], ...], ...]:

@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Array, Float, Integer
 
 from phy.coding.base_graph import largest_block, select_base_graph
-from phy.coding.crc import crc_attach, crc_check, crc_length
+from phy.coding.crc import Words, crc_attach, crc_check, crc_length, namespace
 from phy.coding.ldpc import LdpcCode, join, rate_recover
 from phy.coding.ldpc_decoder import LdpcDecoder, decode
 from phy.coding.ldpc_encoder import encode
@@ -89,14 +89,14 @@ class TransportBlock:
         """The same payload in another redundancy version."""
         return replace(self, redundancy_version=redundancy_version)
 
-    def send(self, bits: Integer[Array, "*b k"]) -> Integer[Array, "*b n"]:
-        """Sent bits of a payload. Errors: ValueError unless the last axis holds num_bits."""
+    def send(self, bits: Integer[Words, "*b k"]) -> Integer[Words, "*b n"]:
+        """Sent bits of a payload; NumPy's give NumPy's. Errors: ValueError unless the last axis holds num_bits."""
         if bits.shape[-1] != self.num_bits:
             raise ValueError(f"this block carries {self.num_bits} bits; got {bits.shape[-1]}")
         if self.crc_name is not None:
             bits = crc_attach(bits, self.crc_name)
         filling = self.code.k - bits.shape[-1]
-        sent = encode(self.code, jnp.pad(bits, [(0, 0)] * (bits.ndim - 1) + [(0, filling)]))
+        sent = encode(self.code, namespace(bits).pad(bits, [(0, 0)] * (bits.ndim - 1) + [(0, filling)]))
         return sent if self.scrambling is None else sent ^ self._scrambling(sent)
 
     def soft(self, llr: Float[Array, "*b n"]) -> Float[Array, "*b c w"]:
@@ -124,10 +124,17 @@ class TransportBlock:
         rows = max(self.version(v).code.num_rows for v in versions or (self.redundancy_version,))
         return LdpcDecoder(self.code, num_rows=rows, **settings)
 
-    def _scrambling(self, like: Array) -> Array:
+    @property
+    def scrambling_bits(self) -> np.ndarray:
+        """What is added to the sent bits: the sequence, or zeros. [n] uint8"""
+        if self.scrambling is None:
+            return np.zeros(self.n, np.uint8)
+        return scrambling_sequence(self.scrambling, self.n)
+
+    def _scrambling(self, like: Words) -> Words:
         """The sequence, of the rank and type of `like`."""
-        sequence = scrambling_sequence(self.scrambling or 0, self.n)
-        return jnp.asarray(sequence, like.dtype).reshape((1,) * (like.ndim - 1) + (self.n,))
+        bits = namespace(like).asarray(self.scrambling_bits, like.dtype)
+        return bits.reshape((1,) * (like.ndim - 1) + (self.n,))
 
 
 class Transported(NamedTuple):
