@@ -18,8 +18,10 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import features
 
-from semsim.containers import COMPLETE, Avif, Bpg, Format, Jpeg, Size, Webp
+from semsim.containers import COMPLETE, Format, Size
 from semsim.names import check_name
+from semsim.picture_formats import Jpeg, Webp
+from semsim.video_formats import Avif, Bpg
 
 # When the search through nearly monotone sizes and errors stops: at the second setting in a row that fails clearly, by its
 # bytes (MUCH_LARGER of the budget and MORE_BYTES) or by its squared error (MUCH_WORSE of the least). Measured at 32x32, half

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from semsim import containers, data
+from semsim import containers, data, picture_formats, video_formats
 from semsim.codecs import CODECS, Fitter, SourceCodec, codec, fit
 
 PILLOW = ("jpeg", "webp", "avif")
@@ -67,7 +67,7 @@ def test_receiver_rebuilds_the_complete_file_and_zeros_behind_change_nothing(nam
         files = [written(name, image, quality, chroma)]
         if name == "jpeg":
             files.append(written(name, image, quality, chroma, optimize=True))
-        containers._blank.cache_clear()  # nothing of the sender is left
+        containers.blank_file.cache_clear()  # nothing of the sender is left
         assert coder.restore(payload, size) in files
         received = coder.decode(payload, size)
         np.testing.assert_array_equal(received, pixels(files[0]))
@@ -134,7 +134,7 @@ def test_avif_has_each_quantiser_of_libaom_once():
     assert codec("avif").qualities == lowest and len(lowest) == 64
 
 
-class Shifted(containers.Webp):
+class Shifted(picture_formats.Webp):
     """A writer whose files are not what `pack` takes them for: something before the first chunk."""
 
     def files(self, image, quality, subsampling):
@@ -366,13 +366,13 @@ def stand_in(tmp_path, monkeypatch):
         (tmp_path / name).write_text(script)
         (tmp_path / name).chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
-    containers._blank.cache_clear()
+    containers.blank_file.cache_clear()
     yield tmp_path
-    containers._blank.cache_clear()
+    containers.blank_file.cache_clear()
 
 
 @pytest.mark.skipif(os.name == "nt", reason="shell scripts stand in for the programs")
-def test_bpg_runs_its_programs_and_sends_what_differs_from_a_blank_picture(stand_in):
+def test_bpg_runs_its_programs_and_sends_what_differs_from_a_blank_picture(stand_in, monkeypatch):
     image = patches(1)[0]
     coder = codec("bpg")
     (file,) = coder.form.files(image, 21, "4:4:4")
@@ -386,8 +386,15 @@ def test_bpg_runs_its_programs_and_sends_what_differs_from_a_blank_picture(stand
         ValueError, match="no bpg image of 32x32: bpgdec stopped with code 1: not a BPG image"
     ):
         coder.decode(b"\x01garbage", (32, 32))
+    huge = b"BPG\xfb\x20\x00" + b"\x81\x00" + b"\x84\x80\x00"  # 128 wide, 65,536 high
+    with pytest.raises(ValueError, match="no bpg image of 32x32: a picture of 65536x128"):
+        coder.decode(b"\x01" + huge + b"pixels", (32, 32))  # which bpgdec has not seen
     (stand_in / "bpgenc").write_text("#!/bin/sh\nexit 3\n")
     with pytest.raises(ValueError, match="bpgenc stopped with code 3: no word"):
+        coder.encode(image, 20)
+    monkeypatch.setattr(video_formats, "PATIENCE", 0.05)
+    (stand_in / "bpgenc").write_text("#!/bin/sh\nexec sleep 10\n")
+    with pytest.raises(ValueError, match=r"bpgenc did not end within 0\.05 s"):
         coder.encode(image, 20)
 
 

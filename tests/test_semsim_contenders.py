@@ -4,13 +4,17 @@ import numpy as np
 import pytest
 
 import phy
+import semsim.contenders
 from channels import rayleigh
+from semsim import separation
 from semsim.coding import Coding, Decoding
 from semsim.contenders import _GRID_DB, EVERYTHING, MARGIN_DB, arrival, contenders, information
+from semsim.data import load
+from semsim.envelope import best_of_each_snr
 from semsim.error_rates import ber
 from semsim.link import Link
 from semsim.mcs import MCS, frames
-from semsim.separation import DECODING
+from semsim.separation import DECODING, Separation, run
 from semsim.stats import FOUR_SIGMA, proportion_interval
 from semsim.systems.ujscc import GRID
 
@@ -77,6 +81,38 @@ def test_those_left_out_are_worse_than_one_that_stays():
 def test_with_an_estimated_channel_only_the_hopeless_are_left_out():
     kept = contenders(PLANS, Link(GRID, csi="ls"), "awgn", rayleigh(0), [30.0])[30.0]
     assert kept == list(PLANS)
+
+
+def test_a_decoder_that_may_stay_far_from_the_bound_leaves_out_the_hopeless_only():
+    near, far = (
+        contenders(PLANS, Link(GRID), "awgn", rayleigh(0), [30.0], near_bound=value)[30.0]
+        for value in (True, False)
+    )
+    assert near == [("qam256", "948/1024")] and far == list(PLANS)
+
+
+def test_fades_that_were_not_drawn_are_allowed_for(monkeypatch):
+    """Of 100 draws no share below 3 % or above 97 % is sure: nothing is hopeless, and nothing safe."""
+    fading = rayleigh(0)
+    assert len(contenders(PLANS, Link(), "rayleigh-block", fading, [-10.0, 60.0])[-10.0]) < len(PLANS)
+    monkeypatch.setattr(semsim.contenders, "MOST_DRAWS", 100)
+    for value, kept in contenders(PLANS, Link(), "rayleigh-block", fading, [-30.0, 60.0]).items():
+        assert kept == list(PLANS), value
+
+
+def test_what_is_left_out_changes_no_envelope(monkeypatch):
+    """17 schemes of 128 channel uses and those that stay, at one Es/N0: the best of them is the same, number by number."""
+    images = load("embedded", limit=8)
+
+    def best():
+        found = run(images, ("qpsk", "qam16"), "awgn", [4.0], Separation(cbr="1/24"))
+        rows = best_of_each_snr(found.rows())
+        return len(found.rows()), [(row["choice"], row["metric"], row["value"]) for row in rows]
+
+    few, short = best()
+    monkeypatch.setattr(separation, "contenders", lambda plans, *_, **__: dict.fromkeys([4.0], list(plans)))
+    many, whole = best()
+    assert few < many / 2 and short == whole
 
 
 @pytest.mark.parametrize("scheme", [("qpsk", "120/1024"), ("qam256", "948/1024")])

@@ -76,7 +76,7 @@ def test_the_schemes_of_nr_are_two_programs():
     "plan",
     [
         frame(256, "qpsk", Fraction(1, 2), 2, Fraction(1, 4)),  # a header: two parts
-        frame(8192, "qpsk", Fraction(1, 2)),  # several code blocks
+        frame(9000, "qpsk", Fraction(1, 2)),  # several code blocks
         frame(255, "psk8", Fraction(1, 2)),
         frame(256, "qpsk", Fraction(1, 2), decoding=Decoding(schedule="flooding")),
     ],
