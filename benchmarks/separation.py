@@ -17,7 +17,7 @@ its settings differ.
 import argparse
 import contextlib
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from _common import print_table
@@ -27,7 +27,6 @@ from semsim.envelope import best_of_each_snr, crossovers
 from semsim.runs import load_run
 
 SYSTEMS = ("ujscc", "deepjscc", "separation")
-CHANNELS = ("awgn", "tdl-a")
 
 
 def main() -> None:
@@ -43,11 +42,17 @@ def main() -> None:
     parser.add_argument(
         "--step", type=int, default=2, help="step of the Es/N0 in dB, from 0 to 20 (default 2)"
     )
+    parser.add_argument(
+        "--channel",
+        nargs="+",
+        default=["awgn", "tdl-a"],
+        help="channels (default awgn tdl-a, of which the second takes longer)",
+    )
     parser.add_argument("--realizations", type=int, default=2, help="transmissions of an image (default 2)")
     parser.add_argument("--out", type=Path, help="folder (default runs/separation/DATA)")
     given = parser.parse_args()
     common = [
-        "--data", given.data, *(["--limit", str(given.limit)] if given.limit else []), "--channel", *CHANNELS,
+        "--data", given.data, *(["--limit", str(given.limit)] if given.limit else []), "--channel", *given.channel,
         "--esno-db", f"0:20:{given.step}", "--realizations", str(given.realizations),
     ]  # fmt: skip
     only = {
@@ -60,14 +65,14 @@ def main() -> None:
     for name, folder in folders.items():
         begun = (folder / "config.json").exists()
         semsim("run", name, *common, *only[name], "--resume" if begun else "--out", str(folder))
-    report(folders)
+    report(folders, given.channel)
 
 
-def report(folders: Mapping[str, Path]) -> None:
+def report(folders: Mapping[str, Path], channels: Sequence[str]) -> None:
     """The table and the crossings of finished runs, and the figure beside them."""
     runs = [load_run(folder) for folder in folders.values()]
     rows = best_of_each_snr([row for run in runs for row in run.rows()])
-    for channel in CHANNELS:
+    for channel in channels:
         mine = [row for row in rows if row["channel"] == channel]
         print(f"\n{channel}: PSNR in dB, 95 % interval; share of images lost by separation, and its choice")
         print_table([_line(mine, snr) for snr in sorted({row["esno_db"] for row in mine})])
