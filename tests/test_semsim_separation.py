@@ -138,13 +138,13 @@ def test_lost_images_show_what_the_policy_says(policy):
 def test_header_and_body_are_lost_as_their_own_rates_say(patches):
     """An image arrives when both do; over AWGN they are independent, and the header's rate is that of its code."""
     plan = Separation(coderate=("1/2",), header_coderate="1/3", cbr="1/12")
-    found = run(patches, "qpsk", "awgn", [0.0, 0.5], plan, realizations=40)
+    found = run(patches, "qpsk", "awgn", [0.0, 0.5], plan, realizations=24)
     for esno_db in (0.0, 0.5):
         header, body, outage, unfit = (
             value(found, name, esno_db=esno_db) for name in ("header_lost", "body_lost", "outage", "unfit")
         )
         rates = [row["errors"] / row["trials"] for row in (header, body, outage)]
-        assert unfit["errors"] == 0 or unfit["errors"] % 40 == 0
+        assert unfit["errors"] == 0 or unfit["errors"] % 24 == 0
         arrived = (1 - unfit["errors"] / unfit["trials"]) * (1 - rates[0]) * (1 - rates[1])
         low, high = proportion_interval(outage["errors"], outage["trials"], FOUR_SIGMA)[1:]
         assert low < 1 - arrived < high and body["errors"] > 100
@@ -155,19 +155,19 @@ def test_the_cliff_is_that_of_the_code(patches):
     halfway from its plateau to grey within 0.2 dB of where that rate is one half."""
     part = frame(256, "qam16", Fraction(1, 2)).parts[0]
     esno_db = np.array([0.0, 5.6, 5.9, 6.2, 6.5, 20.0])
-    found = run(patches, "qam16", "awgn", esno_db, Separation(coderate=("1/2",)), realizations=64)
+    found = run(patches, "qam16", "awgn", esno_db, Separation(coderate=("1/2",)), realizations=24)
     ebno_db = esno_db[1:-1] - 10 * math.log10(4 * part.block.num_bits / part.block.n)
     assert phy.ebnodb2esnodb(ebno_db[0], 4, part.block.coderate) == pytest.approx(esno_db[1])
     coding = Coding("ldpc", part.block.num_bits, part.block.n, crc="16", decoding=DECODING)
     words = [
-        row for row in ber("qam16", "awgn", ebno_db, coding=coding, min_errors=10_000, max_bits=2e6).rows()
+        row for row in ber("qam16", "awgn", ebno_db, coding=coding, min_errors=10_000, max_bits=7.5e5).rows()
         if row["metric"] == "bler"
     ]  # fmt: skip
     for snr, word in zip(esno_db[1:-1], words, strict=True):
         lost = value(found, "body_lost", esno_db=snr)
         a, n, b, m = lost["errors"], lost["trials"], word["errors"], word["trials"]
         pooled = (a + b) / (n + m)
-        assert a > 50 and abs(a / n - b / m) < 4 * math.sqrt(pooled * (1 - pooled) * (1 / n + 1 / m))
+        assert a > 15 and abs(a / n - b / m) < 4 * math.sqrt(pooled * (1 - pooled) * (1 / n + 1 / m))
     psnr = np.array([value(found, "psnr", esno_db=snr)["value"] for snr in esno_db])
     fallen = (psnr[-1] - psnr) / (psnr[-1] - psnr[0])
     bler = [word["value"] for word in words]
