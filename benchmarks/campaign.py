@@ -45,13 +45,13 @@ BYTES_A_NUMBER = 4 + 2 * 3 * 4 + 2
 class Job(NamedTuple):
     """arguments: of `semsim` for a training, else of Python; {folder} and {weights} stand for the job's folder and that of
     all weights. hours: on one NVIDIA H100 that ten trainings shared, None where that was not timed. size: bytes that it
-    leaves, at most. module: which must be installed."""
+    leaves, at most; those of a training follow from its net. module: which must be installed."""
 
     name: str
     what: str
     arguments: tuple[str, ...]
     hours: float | None
-    size: int
+    size: int = 0
     needs: tuple[str, ...] = ()
     trains: bool = False
     module: str | None = None
@@ -109,14 +109,21 @@ def _training(system: str, size: str, hours: float | None) -> Job:
     chosen = SYSTEMS[system]
     first = chosen.sizes[0][0]
     name = system if size == first else f"{system}-{size.replace('/', '_')}"
-    codec: Any = nnx.eval_shape(lambda: chosen.fresh(size))
-    numbers = sum(leaf.size for leaf in jax.tree.leaves(nnx.state(codec)))
     what = f"training of {system}, size {size}" + (
         ", from the stsc that ships" if system == "stsc-vq" else ""
     )
     arguments = ("train", system, "--recipe", "accelerator", "--size", size)
-    left = BYTES_A_NUMBER * numbers * len(chosen.stages(None))
-    return Job(name, what, arguments, hours, left, trains=True)
+    return Job(name, what, arguments, hours, trains=True)
+
+
+def size(job: Job) -> int:
+    """Bytes that it leaves, at most. A training has as many states as stages."""
+    if not job.trains:
+        return job.size
+    system, named = SYSTEMS[job.arguments[1]], job.arguments[-1]
+    codec: Any = nnx.eval_shape(lambda: system.fresh(named))
+    numbers = sum(leaf.size for leaf in jax.tree.leaves(nnx.state(codec)))
+    return BYTES_A_NUMBER * numbers * len(system.stages(None))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -199,13 +206,14 @@ def _train(job: Job, given: argparse.Namespace, weights: Path) -> Task:
 
 
 def _plan(chosen: list[Job], out: Path) -> list[dict[str, str]]:
+    sizes = {job.name: size(job) for job in chosen}
     rows = [
         {
             "job": job.name,
             "what": job.what,
             "recipe": _recipe(job),
             "hours": "not timed" if job.hours is None else f"{job.hours:.2f}",
-            "MB": f"{job.size / 1e6:.1f}",
+            "MB": f"{sizes[job.name] / 1e6:.1f}",
             "after": ", ".join(job.needs),
             "state": "done" if done(out, job.name) else "",
         }
@@ -218,7 +226,7 @@ def _plan(chosen: list[Job], out: Path) -> list[dict[str, str]]:
         "what": f"{untimed} of {len(chosen)} were not timed",
         "recipe": "",
         "hours": f"{hours:.2f}",
-        "MB": f"{sum(job.size for job in chosen) / 1e6:.1f}",
+        "MB": f"{sum(sizes.values()) / 1e6:.1f}",
         "after": "",
         "state": "",
     }

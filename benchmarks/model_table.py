@@ -17,7 +17,7 @@ import semsim
 from semsim.checkpoint import read_metadata
 from semsim.data import ImageSet, load
 from semsim.environment import environment
-from semsim.info import cost
+from semsim.info import macs, parameters
 from semsim.systems import SYSTEMS, System
 from semsim.systems.per_order import BOUNDARIES_DB, ORDERS, SNR_RANGE_DB
 
@@ -29,10 +29,10 @@ ANALOGUE_DB = (1.0, 4.0, 7.0, 10.0, 13.0)
 LIMITS = {
     "ujscc": "32 x 32 tiles, CBR 1/12; BPSK and QPSK 0.6 dB under the ladder of separately trained models",
     "deepjscc": "32 x 32 tiles, CBR 1/12; the small published net, one for 0 to 20 dB, not told the Es/N0",
-    "deepjscc_third": "as `deepjscc`, at CBR 1/3; stops near 28 dB",
+    "deepjscc_third": "as `deepjscc`, at CBR 1/3; stops at 29 dB",
     "deepjscc_strong": "any size; CBR 1/12 to 1/3; trained for 0 to 20 dB over AWGN",
-    "stsc": "any size; CBR 1/12 to 1/3; trained for 0 to 20 dB over AWGN; 3 dB under the published WITT, a net of 13.7 M",
-    "stsc_vq": "any size; CBR 1/12; BPSK and QPSK no better than `ujscc`",
+    "stsc": "any size; CBR 1/12 to 1/3; trained for 0 to 20 dB over AWGN; 3 dB under the published WITT (13.7 M)",
+    "stsc_vq": "any size; CBR 1/12; behind `ujscc` at BPSK",
     "frenca": "any size; CBR 1/6; trained for 1 to 7 dB over AWGN; large, then small user",
 }
 """What is not to be expected of a file, by its name."""
@@ -75,14 +75,12 @@ def digest(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
 
 
-def command(model: Model) -> str:
+def command(system: System, config: Any, recipe: str) -> str:
     """What trains such weights."""
-    training: Any = read_metadata(model.path)["training"]
-    config = model.system.load(model.path).config
-    size = next(name for name, known in model.system.sizes if known == config)
-    parts = ["semsim train", model.system.name]
-    parts += ["--size", size] if size != model.system.sizes[0][0] else []
-    return " ".join([*parts, "--recipe", training["recipe"]["name"]])
+    size = next(name for name, known in system.sizes if known == config)
+    parts = ["semsim train", system.name]
+    parts += ["--size", size] if size != system.sizes[0][0] else []
+    return " ".join([*parts, "--recipe", recipe])
 
 
 def row(model: Model, measured: dict[str, Any]) -> dict[str, str]:
@@ -92,7 +90,8 @@ def row(model: Model, measured: dict[str, Any]) -> dict[str, str]:
     known: Any = read_metadata(model.path)
     training = known["training"]
     recipe = training["recipe"]
-    price: Any = cost(model.system, model.system.load(model.path))
+    codec = model.system.load(model.path)
+    price = macs(model.system, codec)
     users = dict.fromkeys(point["modulation"] for point in measured["psnr"])
     if model.system.as_bits is not None:
         users = {"": None}
@@ -107,12 +106,12 @@ def row(model: Model, measured: dict[str, Any]) -> dict[str, str]:
         seen += f", after those of `{known['started_from']['file'].removesuffix('.safetensors')}`"
     return {
         "weights": f"`{model.file}`",
-        "parameters": f"{price['parameters']:,}",
+        "parameters": f"{parameters(codec):,}",
         "bytes": f"{model.path.stat().st_size:,}",
         "MACs an image, encoder + decoder": f"{price['encoder_macs'] / 1e6:.1f} + {price['decoder_macs'] / 1e6:.1f} M",
         "images seen": seen,
         "recipe": f"{recipe['steps']:,} x {recipe['batch']}, {recipe['learning_rate']:g}, seed {recipe['seed']}",
-        "command": f"`{command(model)}`",
+        "command": f"`{command(model.system, codec.config, recipe['name'])}`",
         "PSNR, dB": "<br>".join(values),
         "source": f"{training['source']}, {training['device']}",
         "limits": LIMITS[model.file],

@@ -30,17 +30,39 @@ def info() -> dict[str, object]:
     }
 
 
-def cost(system: System, codec: Any = None) -> dict[str, object]:
-    """Parameters, bytes in memory, and multiply-accumulates per image of encoder and decoder.
+def cost(system: System) -> dict[str, object]:
+    """Parameters, bytes in memory, and multiply-accumulates per image of encoder and decoder, of a system's first size.
 
-    codec: another one than that of the system's first size.
-
-    MACs are half the floating-point operations of convolutions and matrix products, the codeword search among them, counted
-    on the traced program; norms and activations are left out as everybody does. FLOPs are XLA's own estimate for the same
-    programs, everything included.
+    FLOPs are XLA's own estimate for the same programs, everything included.
     """
-    if codec is None:
-        codec = nnx.eval_shape(system.fresh)  # shapes are enough: nothing is drawn or compiled
+    codec = nnx.eval_shape(system.fresh)  # shapes are enough: nothing is drawn or compiled
+    estimated = {f"{side}_flops": _flops(run, given) for side, (run, given) in _sides(system, codec).items()}
+    return {
+        "modulations": list(system.modulations),
+        "parameters": parameters(codec),
+        "bytes": sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(nnx.state(codec))),
+        **macs(system, codec),
+        **estimated,
+        "checkpoint": system.checkpoint is not None and system.checkpoint.exists(),
+    }
+
+
+def parameters(codec: Any) -> int:
+    """How many numbers of a codec are trained by gradients."""
+    return sum(int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(nnx.state(codec, nnx.Param)))
+
+
+def macs(system: System, codec: Any) -> dict[str, int]:
+    """Multiply-accumulates an image of a codec of the system, which may be of shapes alone: `encoder_macs`, `decoder_macs`.
+
+    Half the floating-point operations of convolutions and matrix products, the codeword search among them, counted on the
+    traced program; norms and activations are left out as everybody does.
+    """
+    return {f"{side}_macs": count_macs(run, *given) for side, (run, given) in _sides(system, codec).items()}
+
+
+def _sides(system: System, codec: Any) -> dict[str, tuple[Any, tuple[Any, ...]]]:
+    """Encoder and decoder of one image as functions, and shapes of what they are given."""
     graph, state = nnx.split(codec)
     image = jax.ShapeDtypeStruct((1, *codec.config.image_shape, 3), jnp.float32)
     row = jax.ShapeDtypeStruct((1,), jnp.int32)
@@ -51,19 +73,9 @@ def cost(system: System, codec: Any = None) -> dict[str, object]:
     def decode(state: Any, sent: Any, row: Any) -> Any:
         return system.decode(nnx.merge(graph, state), sent, row)
 
-    sides = {
+    return {
         "encoder": (encode, (state, image, row)),
         "decoder": (decode, (state, jax.eval_shape(encode, state, image, row), row)),
-    }
-    counted = {f"{side}_macs": count_macs(run, *given) for side, (run, given) in sides.items()}
-    estimated = {f"{side}_flops": _flops(run, given) for side, (run, given) in sides.items()}
-    return {
-        "modulations": list(system.modulations),
-        "parameters": sum(int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(nnx.state(codec, nnx.Param))),
-        "bytes": sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state)),
-        **counted,
-        **estimated,
-        "checkpoint": system.checkpoint is not None and system.checkpoint.exists(),
     }
 
 
