@@ -112,7 +112,7 @@ def test_an_image_is_coded_once_and_when_it_is_sent():
 
 @pytest.mark.parametrize("policy", ["grey", "mean-image", "last-good"])
 def test_lost_images_show_what_the_policy_says(policy):
-    """By hand: a stream of four, with two draws; the first draw loses images 0 and 2, the second all but 1."""
+    """By hand, a stream of four, three draws: the first loses places 0 and 2, the second all but 1, the third all but 0."""
     rng = np.random.default_rng(1)
     original = rng.integers(0, 256, (4, 16, 16, 3), dtype=np.uint8)
     arriving = np.clip(original.astype(int) + rng.integers(-20, 20, original.shape), 0, 255).astype(np.uint8)
@@ -120,10 +120,10 @@ def test_lost_images_show_what_the_policy_says(policy):
     if policy == "mean-image":
         replacement = np.round(original.mean(axis=0)).astype(np.uint8)
     source = Sources([Ready(Fitted(b"x", one, 1, "")) for one in arriving], 1, Replacements(original, policy))
-    ok = np.array([[False, False], [True, True], [False, False], [True, False]])
+    ok = np.array([[0, 0, 1], [1, 1, 0], [0, 0, 0], [1, 0, 0]], bool)
     chosen = np.array([[2, 0, 3, 1]])
     found = source.quality(chosen, ok[None])
-    for draw in range(2):
+    for draw in range(3):
         last = None
         for place, image in enumerate(chosen[0]):
             last = image if ok[place, draw] else last
