@@ -353,6 +353,11 @@ def test_streams_share_the_power_of_one():
     assert interval.low < 1.0 < interval.high
 
 
+def test_mean_snr_is_a_mean_of_powers():
+    gain = jnp.asarray([[1.0, 3.0j], [0.0, 2.0]], jnp.complex64)
+    np.testing.assert_allclose(mean_snr(gain, jnp.float32(0.5)), [10.0, 4.0], rtol=1e-6)
+
+
 def test_mean_snr_of_several_antennas_is_that_of_a_receive_antenna():
     gain = jnp.ones((2, 4, 2, 1), jnp.complex64) * jnp.asarray([1.0, 2.0])[:, None, None, None]
     np.testing.assert_allclose(mean_snr(gain, jnp.float32(0.1)), [10.0, 40.0], rtol=1e-6)
