@@ -29,17 +29,8 @@ KILLED, HANGS, SURVIVED = "killed", "hangs", "survived"
 NOT_ONCE, RED = "text is not there once", "tests fail without it"
 LIMIT = 400
 """Seconds for the tests of a mutation: one that makes a loop endless is noticed too."""
-FOLDERS = (
-    "semsim",
-    "phy",
-    "channels",
-    "models",
-    "tests",
-    "benchmarks",
-    "pyproject.toml",
-    "README.md",
-    "docs",
-)
+PARTS = ("semsim", "phy", "channels", "models", "tests", "benchmarks", "pyproject.toml", "README.md", "docs")
+"""What a copy of the tree holds."""
 
 
 class Mutation(NamedTuple):
@@ -82,13 +73,15 @@ def verdict(mutation: Mutation, copy: Path) -> str:
 
 
 def passes(tests: Sequence[str], copy: Path) -> bool | None:
-    """Whether these tests, of which there are some, pass in the copy; None if they do not end."""
+    """Whether these tests pass in the copy; None if they do not end. Errors: RuntimeError where there are none."""
     command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *tests]
     environment = {**os.environ, "PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1"}
     try:
         done = subprocess.run(command, cwd=copy, env=environment, timeout=LIMIT, capture_output=True)
     except subprocess.TimeoutExpired:
         return None
+    if done.returncode > 2:  # 1: a test failed, 2: what they import cannot be
+        raise RuntimeError(f"pytest finds no tests: {' '.join(tests)}")
     return done.returncode == 0
 
 
@@ -155,7 +148,7 @@ def main() -> int:
 
 def _copied(folder: Path) -> Path:
     folder.mkdir()
-    for name in FOLDERS:
+    for name in PARTS:
         source = TREE / name
         if source.is_dir():
             shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
