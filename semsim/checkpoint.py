@@ -158,6 +158,10 @@ def _abstract_arrays(module: nnx.Module) -> dict[str, jax.ShapeDtypeStruct]:
 
 
 def _check_there(path: Path) -> None:
+    if path.is_dir():
+        raise ValueError(
+            f"checkpoint {path} is a folder: name the file, such as {path / 'weights.safetensors'}"
+        )
     if not path.is_file():
         raise ValueError(f"there is no checkpoint at {path}")
 

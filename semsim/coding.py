@@ -105,7 +105,7 @@ class Coding:
         if self.n % num_bits_per_symbol:
             whole = -(-self.n // num_bits_per_symbol) * num_bits_per_symbol
             raise ValueError(
-                f"n={self.n} bits fill no whole number of symbols of {num_bits_per_symbol} bits: take n={whole}"
+                f"n must be a multiple of {num_bits_per_symbol}, the bits of a symbol; got {self.n}: take {whole}"
             )
         return TransportBlock(
             self.k, self.n, num_bits_per_symbol, crc=None if self.crc == "none" else self.crc

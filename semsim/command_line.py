@@ -2,7 +2,6 @@
 
 import functools
 import io
-import re
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -19,6 +18,8 @@ import semsim
 from semsim import commands, comparison_commands, image_commands, weights_commands
 from semsim.backend import prepare
 from semsim.jobs import Job
+from semsim.mistakes import in_options, said_by_parser
+from semsim.names import check_name
 from semsim.saved_options import kept, with_saved
 from semsim.signals import STATUS
 from semsim.terminal import warnings_said
@@ -44,7 +45,10 @@ def run(arguments: Sequence[str]) -> int:
         print(f"semsim {semsim.__version__}")
         return 0
     prepare()
+    arguments = arguments or ["--help"]
     try:
+        if not arguments[0].startswith("-"):
+            check_name("command", arguments[0], tuple(COMMANDS))
         _check_paths(arguments)
         command = _parse(with_saved(arguments, RUNS))
         with warnings_said():
@@ -52,7 +56,9 @@ def run(arguments: Sequence[str]) -> int:
     except (ValueError, FloatingPointError) as error:
         if not _is_ours(error):
             raise
-        print(f"semsim: {_one_line(str(error))}", file=sys.stderr)
+        asked = COMMANDS.get(arguments[0])
+        said = in_options(str(error), asked) if asked else str(error)
+        print(f"semsim: {_one_line(said)}", file=sys.stderr)
         return 2
     except BrokenPipeError:
         raise
@@ -101,8 +107,7 @@ def _parse(arguments: Sequence[str]) -> Callable[[], None]:
     except SystemExit as stop:
         if stop.code in (0, None):
             raise
-        words = re.sub("[╭╮╰╯│─]|Error parsing __tyro-dummy-inner__[.\\w]*: ", " ", said.getvalue())
-        raise ValueError(" ".join(words.split())) from None
+        raise ValueError(said_by_parser(said.getvalue(), arguments, COMMANDS.get(arguments[0]))) from None
 
 
 def _deferred(command: Callable[..., None], arguments: Sequence[str]) -> Callable[..., Callable[[], None]]:

@@ -1,5 +1,6 @@
 """The commands: each is a thin shell around the plain function of the same meaning."""
 
+import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -19,7 +20,8 @@ from semsim.link import Csi, Demap
 from semsim.names import parse_range
 from semsim.scenario import Propagation
 from semsim.sweep import DEFAULT_GENERATOR
-from semsim.terminal import console, dumps, plain, progress_bar, say_if_interrupted, show
+from semsim.tables import print_table
+from semsim.terminal import console, dumps, plain, print_json, progress_bar, say_if_interrupted, show
 
 Code = Annotated[Coding, tyro.conf.arg(name="")]
 """Options of the channel code without a prefix: --code, --k, ..."""
@@ -57,7 +59,7 @@ def ber(
         csi: what the receiver knows of the channel; all but perfect need the pilots of a channel on the grid.
         demap: nearest point, or app: the most likely value of each bit.
         min_errors: a point stops at so many bit errors (200, unless rel-width is given), with a code block errors (100),
-        max_bits: or at so many bits.
+        max_bits: or at so many bits; a point takes whole batches, of half a million symbols without a code.
         rel_width: or when its 95 % interval reaches no further than this share of the rate from it,
         abs_width: or no further than this from it.
         target: a curve ends with the first point that is surely below this bit error rate; with a code, widths and
@@ -103,26 +105,37 @@ def ber(
         "errors",
         "trials",
     )
-    show(found.rows(), job.json, columns)
+    rows = found.rows()
+    show(rows, job.json, columns)
+    most = max((row["trials"] for row in rows if row["metric"] == "ber"), default=0)
+    if most > 2 * max_bits:
+        print(
+            f"semsim: a point takes whole batches: {most:,} bits at most here, more than --max-bits {max_bits:,.0f}",
+            file=sys.stderr,
+        )
     if found.folder is not None and found.points:
-        plot.save(plot.error_rate_figure(found.rows()), found.folder / "ber.png")
+        plot.save(plot.error_rate_figure(rows, note=plot.source_note([found])), found.folder / "ber.png")
     say_if_interrupted(found)
 
 
-def demo(out: Path = Path("runs/demo"), images: int = 128, seed: int = 0) -> None:
+def demo(out: Path = Path("runs/demo"), images: int = 128, seed: int = 0, json: bool = False) -> None:
     """The main job: real photographs through uJSCC over AWGN, Rayleigh fading and TDL-A on OFDM.
 
     Args:
         out: run folder to write; one that this command wrote before is replaced.
         images: patches of 32 x 32 per point.
+        json: all rows, one JSON object a line on stdout, and nothing else there.
     """
-    with progress_bar(quiet=False) as progress:
+    if images < 1:
+        raise ValueError(f"images must be at least 1; got {images}")
+    with progress_bar(quiet=json) as progress:
         found = demo_job.demo(out, images, seed, progress)
-    show(
-        found.rows(),
-        False,
-        ("system", "modulation", "channel", "esno_db", "metric", "n", "photographs", "cbr", "cbr_payload"),
-    )
+    if json:
+        print_json(found.rows())
+    elif table := demo_job.summary(found):
+        print_table(
+            table, (), [f"The best PSNR (dB) at a few Es/N0, and its order: {plot.source_note([found])}"]
+        )
     say_if_interrupted(found)
     console.print(f"Figure, sample pictures and rows are in {out}")
 
@@ -131,6 +144,7 @@ def data(
     action: Annotated[Literal["list", "get"], tyro.conf.Positional],
     name: Annotated[str, tyro.conf.Positional] = "",
     source: Annotated[Path | None, tyro.conf.arg(name="from")] = None,
+    json: bool = False,
 ) -> None:
     """List the data sets, or bring one into the local cache.
 
@@ -138,13 +152,23 @@ def data(
         action: list, or get.
         name: cifar10, natural or natural-train.
         source: a local copy to read instead of downloading.
+        json: one JSON object a set on stdout, and nothing else there: its name, whether it is ready, what it is.
     """
     if action == "list":
-        for entry in data_sets.list_sets():
+        entries = data_sets.list_sets()
+        if json:
+            print_json(
+                {"name": one.name, "ready": one.ready, "description": one.description} for one in entries
+            )
+            return
+        for entry in entries:
             print(f"{entry.name:13} {'ready' if entry.ready else 'not here':9} {entry.description}")
         return
     fetched = data_sets.get(name, source)
-    print(f"{fetched.name}: {fetched.note}")
+    if json:
+        print_json([{"name": fetched.name, "ready": True, "description": fetched.note}])
+    else:
+        print(f"{fetched.name}: {fetched.note}")
 
 
 def record(
@@ -157,6 +181,7 @@ def record(
     propagation: Flat = Propagation(),  # noqa: B008 (frozen)
     grid: ResourceGrid = error_rates.GRID,
     seed: int = 0,
+    json: bool = False,
 ) -> None:
     """Record impulse responses of a channel model, to be replayed with --channel recorded:FILE.
 
@@ -168,11 +193,16 @@ def record(
         num_tx: transmit antennas.
         max_delay: leave out records that last longer, s; what stays is a selection.
         grid: whose OFDM symbols are the times of a record.
+        json: one JSON object on stdout, and nothing else there: file, model, records, the longest in s.
     """
     made = recorder.record(
         model, out, grid, records=records, num_rx=num_rx, num_tx=num_tx, max_delay=max_delay, propagation=propagation,
         seed=seed,
     )  # fmt: skip
+    if json:
+        found = {"out": str(out), "model": model, "records": len(made.gains), "longest": made.longest}
+        print_json([found])
+        return
     print(f"{out}: {len(made.gains)} records of {model}, the longest {made.longest * 1e6:.3g} us")
 
 

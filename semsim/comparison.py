@@ -17,6 +17,7 @@ from jaxtyping import Float
 
 from semsim.conventions import Pair, check_comparable, compared_fields, labels, mismatch, name_of, pairs
 from semsim.energy import check_energy, energy_fields
+from semsim.names import check_kind
 from semsim.resume import differences
 from semsim.runs import Run, sharing_of
 from semsim.stats import (
@@ -58,6 +59,8 @@ def compare(left: Run, right: Run, confidence: float = 0.95) -> list[dict]:
     Errors: ValueError if the runs have no draws in common (`check_comparable`), no point or no batch, were not sent at one
     energy (`energy.APART_DB`), or are damaged.
     """
+    check_kind("left", left, Run, "load_run('runs/demo')")
+    check_kind("right", right, Run, "load_run('runs/demo')")
     check_comparable(left, right)
     found = pairs(labels(left), labels(right))
     if not found:

@@ -12,7 +12,7 @@ from semsim.conventions import check_overlay, translated
 from semsim.envelope import Crossover, best_of_each_snr, crossovers
 from semsim.runs import load_run
 from semsim.scenario import textbook_row
-from semsim.terminal import show_comparison
+from semsim.terminal import print_json, show_comparison
 
 
 def plot_runs(
@@ -20,6 +20,7 @@ def plot_runs(
     out: Path | None = None,
     best: bool = False,
     textbook: bool = False,
+    json: bool = False,
 ) -> None:
     """Draw one or more runs of one kind into one figure; refused where their conventions or data differ.
 
@@ -29,6 +30,7 @@ def plot_runs(
         best: one line a system: at each SNR its modulation, code and codec with the best PSNR; refused where channel
             uses differ by more than a hundredth. Says where systems cross, and leaves out error rates, which differ in kind.
         textbook: draw dialects at the SNR that the textbook calls theirs.
+        json: one JSON object on stdout, and nothing else there: the figure's file, and where systems cross.
     """
     found = [load_run(folder) for folder in runs]
     if not found:
@@ -42,16 +44,21 @@ def plot_runs(
     ]
     if not rows:
         raise ValueError(f"no finished points in {', '.join(map(str, runs))}")
+    note = plot.source_note(found)
     if found[0].config["command"] == "ber":
         if best:
             raise ValueError("best compares the PSNR of systems; these runs have error rates only")
         crossings: list[Crossover] = []
-        figure = plot.error_rate_figure(rows)
+        figure = plot.error_rate_figure(rows, note=note)
     else:
         shown = best_of_each_snr(rows) if best else rows
-        figure = plot.quality_figure(shown, plot.COMMON_METRICS if best else plot.IMAGE_METRICS)
+        figure = plot.quality_figure(shown, plot.COMMON_METRICS if best else plot.IMAGE_METRICS, note)
         crossings = crossovers(shown) if best else []
-    print(plot.save(figure, out or runs[0] / "figure.png"))
+    written = plot.save(figure, out or runs[0] / "figure.png")
+    if json:
+        print_json([{"figure": str(written), "crossovers": [each._asdict() for each in crossings]}])
+        return
+    print(written)
     for crossing in crossings:
         print(crossing)
 

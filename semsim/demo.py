@@ -8,6 +8,7 @@ import numpy as np
 from flax import nnx
 
 from semsim import data, plot, simulation
+from semsim.metrics import psnr
 from semsim.runs import Run, load_run
 from semsim.systems.ujscc import CHECKPOINT, ORDERS, load
 
@@ -47,10 +48,28 @@ def demo(
         progress=progress,
     )
     if found.points:
-        plot.save(plot.quality_figure(found.rows()), out / "quality.png")
+        plot.save(plot.quality_figure(found.rows(), note=plot.source_note([found])), out / "quality.png")
     if not found.interrupted:
         plot.save(_samples(codec, seed), out / "samples.png")
     return found
+
+
+def summary(found: Run) -> list[dict[str, str]]:
+    """A row a channel: the best PSNR at a few SNRs, and the order that has it."""
+    best: dict[tuple[str, float], dict] = {}
+    for row in found.rows():
+        place = row["channel"], row["esno_db"]
+        if row["metric"] == "psnr" and (place not in best or row["value"] > best[place]["value"]):
+            best[place] = row
+    return [
+        {"channel": name}
+        | {
+            f"{snr:g} dB": f"{best[name, snr]['value']:.2f} {best[name, snr]['modulation']}"
+            for snr in ESNO_DB[::3]
+            if (name, snr) in best
+        }
+        for name in dict.fromkeys(channel for channel, _ in best)
+    ]
 
 
 def _samples(codec: nnx.Module, seed: int):
@@ -58,15 +77,22 @@ def _samples(codec: nnx.Module, seed: int):
     embedded = data.load("embedded")
     chosen = [name for name in embedded.names if name.startswith(PHOTOGRAPH + "/")]
     patches = embedded.images[[embedded.names.index(name) for name in sorted(chosen)]]
-    lines = []
+    original = _assemble(data.as_float(patches))
+    lines, captions = [], []
     for channel, esno_db in SHOWN_DB:
         received = [
             simulation.reconstruct("ujscc", patches, name, channel, esno_db, codec=codec, seed=seed).images
             for name in ORDERS
         ]
-        lines.append([_assemble(np.asarray(image)) for image in (data.as_float(patches), *received)])
+        shown = [_assemble(np.asarray(image)) for image in received]
+        lines.append([original, *shown])
+        captions.append(["", *(f"{float(psnr(original[None], image[None])[0]):.2f} dB" for image in shown)])
     return plot.mosaic(
-        lines, ("original", *ORDERS), [f"{channel}, {esno_db:g} dB" for channel, esno_db in SHOWN_DB]
+        lines,
+        ("original", *ORDERS),
+        [f"{channel}, {esno_db:g} dB" for channel, esno_db in SHOWN_DB],
+        captions,
+        f"{PHOTOGRAPH} of the embedded photographs, {len(patches)} patches, one draw each, seed {seed}; PSNR of the whole",
     )
 
 

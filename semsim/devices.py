@@ -106,7 +106,9 @@ class Evaluator:
         if execution.devices is not None and jax.process_count() > 1:
             raise ValueError("a distributed job uses all devices of all its processes: leave devices out")
         if execution.devices is not None and execution.devices > len(found):
-            raise ValueError(f"there are {len(found)} devices; got devices = {execution.devices}")
+            raise ValueError(
+                f"devices must be at most {len(found)}, as many as there are; got {execution.devices}"
+            )
         meet()
         self.mesh = Mesh(np.array(found[: execution.devices]), (AXIS,))
         self.batch = execution.batch

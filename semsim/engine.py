@@ -19,6 +19,7 @@ import jax
 from semsim.claims import Claims
 from semsim.devices import Evaluator, Execution, Stopped, Work
 from semsim.environment import environment
+from semsim.names import check_kind
 from semsim.processes import agreed, any_process, unanimous
 from semsim.runs import Run, RunWriter, point_interval
 from semsim.signals import asked_to_stop
@@ -86,7 +87,7 @@ def silent(text: str, done: int, total: int) -> None:
 def execute(
     sweep: Sweep,
     execution: Execution,
-    out: Path | None = None,
+    out: str | Path | None = None,
     *,
     resume: bool = False,
     force_config: bool = False,
@@ -104,6 +105,7 @@ def execute(
     """
     if force_config and not resume:
         raise ValueError("force_config says how to resume a run: give resume too")
+    check_kind("execution", execution, Execution, "Execution(devices=1)")
     evaluator = Evaluator(execution)
     leader = jax.process_index() == 0
     same = {name: value for name, value in sweep.config.items() if name != "arguments"}
@@ -116,7 +118,7 @@ def execute(
         return simulate(sweep.jobs, sweep.stop, writer, evaluator, progress if leader else silent)
 
 
-def _writer(out: Path | None, config: dict, resume: bool, force_config: bool) -> RunWriter:
+def _writer(out: str | Path | None, config: dict, resume: bool, force_config: bool) -> RunWriter:
     """The writer; in a distributed job only process 0 has the folder, and what it refuses stops all."""
     if jax.process_count() == 1:
         return RunWriter(out, config, resume=resume, force_config=force_config)

@@ -114,7 +114,7 @@ def points(
             kernels = _coded_kernels(place.link, name, coding) if coded else [error_count(place.link)]
             for value, kernel in product(ebno_db, kernels):
                 esno_db = phy.ebnodb2esnodb(value, bits, kernel.coderate, resource_grid=place.link.grid)
-                esno_db = round(float(esno_db), 6)
+                esno_db = round(float(esno_db), 6) + 0.0  # no -0.0
                 point = {
                     "modulation": name, **identity, **receiver_label(place.link.csi, propagation), **several, **kernel.label,
                     "ebno_db": value, "esno_db": esno_db,

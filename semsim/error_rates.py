@@ -15,7 +15,7 @@ from semsim.engine import Progress, Sweep, execute, silent
 from semsim.error_counts import grids_in_block
 from semsim.error_points import job, points, rare_job
 from semsim.link import Csi, Demap
-from semsim.names import check_name, parse_range
+from semsim.names import check_kind, check_name, parse_range
 from semsim.rare import RARE_CHANNELS
 from semsim.runs import Run
 from semsim.scenario import (
@@ -42,7 +42,7 @@ RARE_WIDTH = 0.05
 def ber(
     modulation: str | Sequence[str],
     channel: str | Sequence[str],
-    ebno_db: Sequence[float],
+    ebno_db: float | str | Sequence[float | str],
     *,
     csi: Csi = "perfect",
     demap: Demap = "nearest",
@@ -60,14 +60,57 @@ def ber(
     generator: str = DEFAULT_GENERATOR,
     seed: int = 0,
     execution: Execution = Execution(),  # noqa: B008 (frozen)
-    out: Path | None = None,
+    out: str | Path | None = None,
     resume: bool = False,
     force_config: bool = False,
     progress: Progress = silent,
 ) -> Run:
-    """Error rates at every combination of modulation, channel and Eb/N0.
+    """Bit, symbol and block error rates at every combination of modulation, channel and Eb/N0.
 
-    What is simulated: as `sweep`. Where, and what happens to the rows: as `engine.execute`.
+    AWGN, Rayleigh and Rician channels carry symbols one after the other; the TDL channels and recordings carry them on
+    `grid`, and their Eb/N0 is charged for pilots and cyclic prefix. A point takes whole batches, of half a million
+    symbols without a code, and its rows say in `stopped` which rule ended it.
+
+    What is simulated:
+    - modulation: one name or several, of bpsk, qpsk, psk8, qam16, qam64, qam256, qam1024.
+    - channel: one name or several, of awgn, rayleigh, rayleigh-block, rician, rician-block, tdl-a to tdl-e, recorded:FILE,
+      dialect:NAME.
+    - ebno_db: a number, text such as "0:12:2" (stop included), or several of them; dB per information bit.
+    - csi = "perfect": what the receiver knows of the channel; "ls", "lmmse" and "robust" estimate it from the pilots, and
+      need a channel on the grid.
+    - demap = "nearest": the nearest point, or "app": the most likely value of each bit.
+    - coding = Coding(), no channel code. With one, bits are payload bits, points stop by block errors, target and widths are
+      of the block error rate, and each modulation compiles once. Eb/N0 counts the payload bits of one transmission; a CRC,
+      filling and unused places of the grid are overhead.
+    - antennas = Antennas(), one each side: how many, and what for. Es/N0 is per receive antenna, all transmit antennas
+      together sending energy 1.
+    - propagation = None, which is Propagation(): delay spread (s), carrier (Hz), speed (m/s), K-factor (dB).
+    - grid = GRID, a slot of six resource blocks: of the TDL channels and recordings.
+    - importance = False: sample errors where they happen (`semsim.rare`), for rates down to 1e-9 and below on awgn and block
+      fading; rows say so in `estimator`, have a BLER of transmissions of 256 symbols, and stop at rel_width, 0.05 by
+      default.
+    - seed = 0: in [0, 2^32). generator = "threefry2x32": of random bits, one of `channels.GENERATORS`.
+
+    How long:
+    - min_errors = None, which is 200 bit errors, or 100 block errors with a code, unless a width is given: a point stops at
+      so many. From 100 on they must also come in 100 bursts, so that a single deep fade does not end it.
+    - rel_width = None, abs_width = None: a point stops when its 95 % interval reaches no further from the error rate than so
+      many times it, and than so much.
+    - max_bits = 1e8: bits after which a point stops in any case.
+    - target = None: a curve ends, in ascending Eb/N0, with the first point whose interval lies below this error rate.
+    - total_bits = None: budget of the sweep, bits; what the points leave of it goes to those with the widest intervals.
+      Points whose own rules need more get more.
+
+    Where, and what becomes of it:
+    - execution = Execution(), all devices: on how many, in what portions; results do not depend on it.
+    - out = None, in memory only: run folder to write.
+    - resume = False: go on with the run in `out`, or help the processes that fill it. force_config = False: also under a
+      changed stop rule, other points or another code version.
+    - progress = silent: called with what is at hand, finished points and all points; `semsim.progress_bar` makes one.
+
+    Ctrl-C and SIGTERM end the run with the batches that are finished.
+    Errors: ValueError for unknown names and impossible values before anything is compiled; OSError when a finished batch
+    cannot be stored.
     """
     wanted = sweep(
         modulation,
@@ -95,7 +138,7 @@ def ber(
 def sweep(
     modulation: str | Sequence[str],
     channel: str | Sequence[str],
-    ebno_db: Sequence[float],
+    ebno_db: float | str | Sequence[float | str],
     *,
     csi: Csi = "perfect",
     demap: Demap = "nearest",
@@ -113,33 +156,16 @@ def sweep(
     generator: str = DEFAULT_GENERATOR,
     seed: int = 0,
 ) -> Sweep:
-    """What `ber` simulates, point by point.
-
-    AWGN, Rayleigh and Rician channels carry symbols one after the other; the TDL channels carry them on `grid`, and
-    their Eb/N0 is charged for pilots and cyclic prefix. csi other than "perfect" estimates the channel from the pilots
-    and needs a channel on the grid.
-
-    A point stops at `min_errors` bit errors (default 200, unless a width is given; from 100 on they must also come in
-    100 bursts, so that a single deep fade does not end it) and when its 95 % interval reaches no further from the bit
-    error rate than `rel_width` times it and than `abs_width`; or at `max_bits` bits; its rows say which in `stopped`.
-    target: a curve ends, in ascending Eb/N0, with the first point whose interval lies below this bit error rate.
-    total_bits: budget of the sweep; what the points leave of it goes to those with the widest intervals. Points whose
-    own rules need more get more.
-    importance: sample errors where they happen (`semsim.rare`), for rates down to 1e-9 and below on AWGN and block
-    fading; rows say so in `estimator`, have a BLER of transmissions of 256 symbols, and stop at `rel_width` (default
-    0.05).
-    generator: of random bits, one of `channels.GENERATORS`.
-    antennas: how many, and what for; Es/N0 is per receive antenna then, all transmit antennas together sending energy 1.
-    coding: a channel code; bits are payload bits then, a point stops by block errors (default 100), target and widths are
-    of the block error rate, and each modulation compiles once. Eb/N0 counts the payload bits of one transmission, a
-    CRC, filling and unused places of the grid being overhead.
-    Errors: ValueError for unknown names and impossible values.
-    """
+    """What `ber` simulates, point by point; arguments as there. Errors: ValueError for what is unknown or impossible."""
     prepare()
+    check_kind("coding", coding, Coding, "Coding('ldpc', k=512, n=1024)")
+    check_kind("antennas", antennas, Antennas, "Antennas(1, 2, 'mrc')")
+    check_kind("grid", grid, ResourceGrid, "phy.ResourceGrid(14, 72)")
     propagation = propagation or Propagation()
+    check_kind("propagation", propagation, Propagation, "Propagation(speed=30.0)")
     coded = coding.code != "none"
     modulation, channel = names(modulation), names(channel)
-    ebno_db = parse_range("ebno_db", [float(value) for value in ebno_db])
+    ebno_db = parse_range("ebno_db", ebno_db)
     check_seed(seed)
     check_name("generator", generator, GENERATORS)
     for name, value in (("max_bits", max_bits), ("total_bits", total_bits)):

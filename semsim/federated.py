@@ -2,6 +2,7 @@
 device's small encoder, which `semsim.device_encoder` trains."""
 
 import json
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -64,9 +65,14 @@ class FederatedOptions:
     it out."""
 
     def plan(self) -> Federation:
-        """Errors: ValueError as Federation, and for an uplink without bits and a negative number of steps."""
-        if self.device < 0:
-            raise ValueError(f"device is a number of steps; got {self.device}")
+        """Errors: ValueError as Federation, and for an uplink without bits and numbers that cannot be."""
+        for name, least in (("clients", 1), ("local_batch", 1), ("images", 1), ("device", 0)):
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise ValueError(f"{name} must be at least {least}; got {value}")
+        if not 0 < self.local_rate < math.inf:
+            raise ValueError(f"local_rate must be a positive number; got {self.local_rate:g}")
+        parse_range("train_esno_db", self.train_esno_db)
         if self.uplink is not None and self.bits == 32:
             raise ValueError("an uplink sends whole numbers: give their bits, such as 8")
         light = ("encoder.head", "encoder.linear", "decoder.head", "decoder.linear")

@@ -196,7 +196,7 @@ def run(
     )
     show(rows if job.json else best, job.json, columns)
     if found.folder is not None and rows:
-        plot.save(plot.quality_figure(best), found.folder / "quality.png")
+        plot.save(plot.quality_figure(best, note=plot.source_note([found])), found.folder / "quality.png")
     say_if_interrupted(found)
 
 

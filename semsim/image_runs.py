@@ -1,5 +1,6 @@
 """What all runs over images have in common, so that any two can be compared in pairs: order, batches, conventions."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 from zlib import crc32
@@ -24,6 +25,7 @@ from semsim.scenario import (
     grid_fadings,
     pilot_filters,
 )
+from semsim.stopping import Stop
 
 BLOCK = 16
 """Images in a block, what a core works on at once: so many of at most `BLOCK_PIXELS` together."""
@@ -40,8 +42,20 @@ MOST_DRAWS = 100_000
 
 def check_realizations(realizations: int) -> None:
     """Errors: ValueError for a number of channel draws that cannot be."""
-    if not 1 <= realizations <= MOST_DRAWS:
-        raise ValueError(f"realizations must be in [1, {MOST_DRAWS:,}]; got {realizations}")
+    if not (isinstance(realizations, int | np.integer) and 1 <= realizations <= MOST_DRAWS):
+        raise ValueError(f"realizations must be in [1, {MOST_DRAWS:,}] and whole; got {realizations}")
+
+
+def quality_stop(images: ImageSet, width: float | None, total_images: float | None) -> Stop:
+    """When a point has been simulated long enough. Errors: ValueError for numbers that make no rule."""
+    for name, value, unit in (("width", width, " of dB"), ("total_images", total_images, "")):
+        if value is not None and not 0 < value < math.inf:
+            raise ValueError(f"{name} must be a positive number{unit}; got {value:g}")
+    if total_images is not None and width is None:
+        raise ValueError(
+            "without a width every point takes all images, and total_images has nothing to give: add a width"
+        )
+    return Stop("psnr", len(images.images), abs_width=width, total=total_images)
 
 
 def pieces_of(draws: int) -> int:

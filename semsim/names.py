@@ -1,8 +1,11 @@
-"""One way to say that a name is unknown."""
+"""One way to say that a name, a number or a value of another type is none of those that would do."""
 
 import difflib
 import re
 from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
 
 MOST_DB = 300.0
 """Largest SNR: what single precision can hold of a noise variance."""
@@ -28,6 +31,13 @@ def _same(given: str, choices: Sequence[str]) -> list[str]:
     return [choice for choice in choices if parts(choice) == parts(given)][:1]
 
 
+def check_kind(name: str, given: Any, kind: type, example: str) -> None:
+    """Errors: ValueError, with what would do, for a value that is none of a kind."""
+    if not isinstance(given, kind):
+        shown = repr(given) if isinstance(given, str | int | float) else f"a {type(given).__name__}"
+        raise ValueError(f"{name} must be of type {kind.__name__}, such as {example}; got {shown}")
+
+
 def parse_size(name: str, text: str) -> tuple[int, int]:
     """(height, width) of a side, or of WIDTHxHEIGHT as pictures are named. Errors: ValueError for other text."""
     sides = text.lower().split("x")
@@ -36,20 +46,28 @@ def parse_size(name: str, text: str) -> tuple[int, int]:
     return int(sides[-1]), int(sides[0])
 
 
-def parse_range(name: str, tokens: Sequence[str | float]) -> tuple[float, ...]:
-    """Numbers and `start:stop:step` ranges (stop included) as one tuple, in the order given, each value once.
+def parse_range(name: str, given: str | float | Sequence[str | float]) -> tuple[float, ...]:
+    """Numbers and `start:stop:step` ranges (stop included), one or several, as one tuple, in the order given, each once.
 
-    Errors: ValueError for text that is neither, an empty, reversed or endless range, and values that are not finite.
+    Errors: ValueError for what is neither, an empty, reversed or endless range, and values beyond `MOST_DB`.
     """
+    tokens: Any = given if np.iterable(given) and not isinstance(given, str) else [given]
     values: list[float] = []
     for token in tokens:
-        values.extend([float(token)] if isinstance(token, int | float) else _expand(name, token))
+        values.extend(_expand(name, token) if isinstance(token, str) else [_number(name, token)])
     if not values:
         raise ValueError(f"{name} is empty: give numbers or start:stop:step")
     wrong = [value for value in values if not abs(value) <= MOST_DB]  # NaN and infinities too
     if wrong:
         raise ValueError(f"{name} must be in [-{MOST_DB:g}, {MOST_DB:g}] dB; got {wrong[0]:g}")
-    return tuple(dict.fromkeys(values))
+    return tuple(dict.fromkeys(value + 0.0 for value in values))  # no -0.0
+
+
+def _number(name: str, given: Any) -> float:
+    try:
+        return float(given)
+    except (TypeError, ValueError):
+        raise ValueError(f"{name} takes numbers or start:stop:step; got {given!r}") from None
 
 
 def _expand(name: str, text: str) -> list[float]:

@@ -1,5 +1,6 @@
 """Figures from saved results only."""
 
+import math
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -10,10 +11,12 @@ import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.transforms import offset_copy
 
 from semsim import theory
 from semsim.energy import apart
 from semsim.names import check_name
+from semsim.runs import Run
 
 MARKERS = "osD^vP*X<>"
 LABELS = {
@@ -24,20 +27,28 @@ LABELS = {
 THEORY = "theory, nearest point"
 NO_ERROR = "no error: upper bound"
 NO_INTERVAL = "one photograph: interval unknown"
-
+BESIDE = 7.0
+"""Points of type between the triangles of two curves at one SNR."""
+NOWHERE = 1e-30
+"""Error rate below every axis."""
 
 RATES = ("ber", "ser", "bler", "outage")
 """Metrics on a logarithmic scale."""
 
 
-def error_rate_figure(rows: Sequence[Mapping], metrics: Sequence[str] = ("ber", "bler")) -> Figure:
+def error_rate_figure(
+    rows: Sequence[Mapping], metrics: Sequence[str] = ("ber", "bler"), note: str = ""
+) -> Figure:
     """Error rates against Eb/N0: a row of panels a metric, a panel a channel, a line a modulation and code.
 
-    Metrics that no row has are left out. A point without errors is an open triangle at its upper bound. Thin black lines are
-    theory, where there is a closed form: no code, over AWGN, Rayleigh and Rician fading (the mean over gains is the same per
+    Metrics that no row has are left out. A point without errors is an open triangle at its upper bound, on a dotted
+    line that its rate is on; those of several curves stand side by side. note: the title (`source_note`). Thin black lines
+    are theory, where there is a closed form: no code, over AWGN, Rayleigh and Rician fading (the mean over gains is the same per
     symbol and per block). Errors: ValueError if no metric is left.
     """
-    return _panels(rows, metrics, "ebno_db")
+    figure = _panels(rows, metrics, "ebno_db")
+    figure.suptitle(note, fontsize="small")
+    return figure
 
 
 COMMON_METRICS = ("psnr", "ssim", "outage")
@@ -45,12 +56,12 @@ COMMON_METRICS = ("psnr", "ssim", "outage")
 IMAGE_METRICS = ("psnr", "ssim", "ser", "bler", "outage")
 
 
-def quality_figure(rows: Sequence[Mapping], metrics: Sequence[str] = IMAGE_METRICS) -> Figure:
+def quality_figure(rows: Sequence[Mapping], metrics: Sequence[str] = IMAGE_METRICS, note: str = "") -> Figure:
     """Image metrics against Es/N0: a row of panels a metric, a panel a channel, a line a system and its code.
 
     Lines say their payload's channel uses where these differ. Where they were not sent at one energy (`energy.apart`), each
     is drawn at the energy that it was sent with, which the axis says: Es/N0 plus es_db. Metrics that no row has are left
-    out. Errors: ValueError if none is left.
+    out. note: first line of the title (`source_note`). Errors: ValueError if none is left.
     """
     uneven = apart(rows) is not None
     rows = [{**row, "sent_db": row["esno_db"] + row.get("es_db", 0.0)} for row in rows]
@@ -59,7 +70,8 @@ def quality_figure(rows: Sequence[Mapping], metrics: Sequence[str] = IMAGE_METRI
         rows = [{**row, "rate": str(Fraction(row["cbr_payload"]).limit_denominator(1000))} for row in rows]
     figure = _panels(rows, metrics, "sent_db" if uneven else "esno_db")
     text = ", ".join(f"{payload:.4f} payload, {total:.4f} in all" for payload, total in rates)
-    figure.suptitle(f"channel uses per source sample: {text}", fontsize="small")
+    title = f"channel uses per source sample: {text}"
+    figure.suptitle(f"{note}\n{title}" if note else title, fontsize="small")
     return figure
 
 
@@ -71,9 +83,13 @@ def _panels(rows: Sequence[Mapping], metrics: Sequence[str], x: str) -> Figure:
     for index, axes in enumerate(figure.axes):
         metric, channel = metrics[index // len(channels)], channels[index % len(channels)]
         mine = [row for row in rows if row["metric"] == metric and row["channel"] == channel]
+        blind = list(dict.fromkeys(_line(row) for row in mine if row.get("errors") == 0))
         for number, label in enumerate(labels):
             line = [row for row in mine if _line(row) == label]
             _draw(axes, line, x, label, number)
+            if label in blind:
+                aside = blind.index(label) - (len(blind) - 1) / 2
+                _draw_bounds(axes, line, x, number, BESIDE * aside)
             if line and x == "ebno_db" and _has_theory(line[0], metric):
                 _draw_theory(axes, line, metric, channel.removesuffix("-block"))
         _finish(axes, channel, x, metric)
@@ -90,9 +106,29 @@ def _has_theory(row: Mapping, metric: str) -> bool:
     return metric in ("ber", "ser") and plain and row["channel"].removesuffix("-block") in theory.CHANNELS
 
 
-def mosaic(images: Sequence[Sequence[np.ndarray]], columns: Sequence[str], lines: Sequence[str]) -> Figure:
-    """Images [h, w, 3] in [0, 1] on a grid, with a title for each column and a label for each line."""
-    figure = Figure(figsize=(1.7 * len(columns), 1.8 * len(lines)), layout="constrained")
+def source_note(runs: Sequence[Run]) -> str:
+    """Which images and which seed the runs have, each once: the first line of a figure."""
+    found = []
+    for run in runs:
+        data = run.config.get("data")
+        parts = [f"{data['images']} images of {data['name']}"] if data else []
+        parts += [f"from {data['photographs']} photographs"] if data and "photographs" in data else []
+        found.append(", ".join([*parts, f"seed {run.config.get('seed')}"]))
+    return "; ".join(dict.fromkeys(found))
+
+
+def mosaic(
+    images: Sequence[Sequence[np.ndarray]],
+    columns: Sequence[str],
+    lines: Sequence[str],
+    captions: Sequence[Sequence[str]] | None = None,
+    note: str = "",
+) -> Figure:
+    """Images [h, w, 3] in [0, 1] on a grid, with a title for each column, a label for each line and a caption below each."""
+    figure = Figure(
+        figsize=(1.7 * len(columns), (1.8 if captions is None else 2.0) * len(lines)), layout="constrained"
+    )
+    figure.suptitle(note, fontsize="small")
     grid = figure.subplots(len(lines), len(columns), squeeze=False)
     for axes_line, image_line, text in zip(grid, images, lines, strict=True):
         for axes, image in zip(axes_line, image_line, strict=True):
@@ -100,13 +136,16 @@ def mosaic(images: Sequence[Sequence[np.ndarray]], columns: Sequence[str], lines
             axes.set_xticks([])
             axes.set_yticks([])
         axes_line[0].set_ylabel(text, fontsize="small")
+    for axes, caption in zip(grid.flat, [each for line in captions or () for each in line], strict=False):
+        axes.set_xlabel(caption, fontsize="small")
     for axes, title in zip(grid[0], columns, strict=True):
         axes.set_title(title, fontsize="small")
     return figure
 
 
-def save(figure: Figure, path: Path) -> Path:
+def save(figure: Figure, path: str | Path) -> Path:
     """Writes the kind of picture that the name ends in. Errors: ValueError if that is unknown or nothing can be written."""
+    path = Path(path)
     kinds = figure.canvas.get_supported_filetypes()
     kind = check_name("kind of picture", path.suffix.removeprefix(".").lower(), tuple(kinds))
     partial = path.with_name(f"{path.name}.{secrets.token_hex(4)}.partial")
@@ -114,10 +153,16 @@ def save(figure: Figure, path: Path) -> Path:
     try:
         figure.savefig(partial, dpi=120, format=kind, metadata=metadata)
         partial.replace(path)
-    except OSError as error:
+    except (
+        OSError,
+        RuntimeError,
+        ImportError,
+        KeyError,
+    ) as error:  # the last three: a kind whose tool is missing
         with suppress(OSError):
             partial.unlink()
-        raise ValueError(f"cannot write {path}: {error.strerror}") from None
+        said = getattr(error, "strerror", None) or f"{error}: take another kind, such as png, svg or pdf"
+        raise ValueError(f"cannot write {path}: {said}") from None
     return path
 
 
@@ -130,20 +175,30 @@ def _figure(columns: int, lines: int = 1) -> Figure:
 def _draw(axes: Axes, rows: Sequence[Mapping], x: str, label: str, number: int) -> None:
     rows = sorted(rows, key=lambda row: row[x])
     colour, marker = f"C{number % 10}", MARKERS[number % len(MARKERS)]
-    seen = [row for row in rows if row.get("errors") != 0]
-    never = [row for row in rows if row.get("errors") == 0]
-    values, low, high = ([row[name] for row in seen] for name in ("value", "low", "high"))
-    snr = [row[x] for row in seen]
+    last = max((place for place, row in enumerate(rows) if row.get("errors") != 0), default=-1)
+    snr = [row[x] for row in rows[: last + 1]]
+    # Where no error was seen the line has a gap.
+    values, low, high = (
+        [math.nan if row.get("errors") == 0 else row[name] for row in rows[: last + 1]]
+        for name in ("value", "low", "high")
+    )
     axes.plot(snr, values, color=colour, marker=marker, ms=4, lw=1.2, label=label)
-    if all(np.isfinite(low + high)):
+    if not any(map(math.isinf, low + high)):
         axes.fill_between(snr, low, high, color=colour, alpha=0.2, lw=0)
     else:
         axes.plot(snr, values, color="black", marker="x", ls="", ms=7, label=NO_INTERVAL)
-    if never:
-        axes.plot(
-            [row[x] for row in never], [row["high"] for row in never],
-            color=colour, marker="v", ls="", ms=5, mfc="none", label=NO_ERROR,
-        )  # fmt: skip
+
+
+def _draw_bounds(axes: Axes, rows: Sequence[Mapping], x: str, number: int, aside: float) -> None:
+    """Points without errors: open triangles at their upper bounds, so many points of type beside their place, each on a
+    dotted line down to the axis: the rate is somewhere on it."""
+    never = sorted((row[x], row["high"]) for row in rows if row["errors"] == 0)
+    snr, bounds = zip(*never, strict=True)
+    moved = offset_copy(axes.transData, axes.get_figure(root=True), x=aside, units="points")
+    how = {"color": f"C{number % 10}", "transform": moved}
+    axes.plot(snr, bounds, marker="v", ls="", ms=5, mfc="none", label=NO_ERROR, **how)
+    for at, bound in never:
+        axes.plot([at, at], [NOWHERE, bound], ls=":", lw=0.8, **how)
 
 
 def _draw_theory(axes: Axes, rows: Sequence[Mapping], metric: str, channel: str) -> None:
@@ -164,13 +219,17 @@ def _log_scale(panels: Sequence[Axes], rows: Sequence[Mapping]) -> None:
 
 
 def _legend(figure: Figure) -> None:
-    """One legend for all panels, each line once; what needs an explanation comes last."""
+    """One legend for all panels, below them so that it hides nothing, each line once; what needs an explanation last."""
     found = {}
     for axes in figure.axes:
         for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
             found.setdefault(label, handle)
     labels = sorted(found, key=lambda label: label in (THEORY, NO_ERROR, NO_INTERVAL))
-    figure.axes[0].legend([found[label] for label in labels], labels, fontsize="small")
+    width = max(1, int(figure.get_figwidth() * 10) // (max(map(len, labels), default=0) + 8))
+    figure.legend(
+        [found[label] for label in labels], labels, fontsize="small", loc="outside lower center",
+        ncols=min(len(labels), width),
+    )  # fmt: skip
 
 
 def _finish(axes: Axes, channel: str, x: str, metric: str) -> None:

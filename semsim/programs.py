@@ -16,7 +16,7 @@ from semsim.checkpoint import read_metadata
 from semsim.image_runs import image_link
 from semsim.link import Csi, Demap, Link
 from semsim.mcs import fraction
-from semsim.names import check_name
+from semsim.names import check_kind, check_name
 from semsim.padding import Size
 from semsim.payload import Ledger
 from semsim.scenario import Propagation, channel_identity, check_channel, check_soft, receiver_label
@@ -48,12 +48,16 @@ class Program(NamedTuple):
 
 
 def weights_of(
-    chosen: System, codec: Any, checkpoint: Path | None, cbr: str | None
+    chosen: System, codec: Any, checkpoint: str | Path | None, cbr: str | None
 ) -> tuple[Any, Fraction | None]:
     """The codec to use, and the rate at which, where it has several. Errors: ValueError for a rate that it has not."""
     rate = None if cbr is None else fraction("cbr", cbr)
     of_rate = None
-    if codec is None:
+    if codec is not None:
+        check_kind(
+            "codec", codec, type(nnx.eval_shape(chosen.fresh)), f"systems.SYSTEMS[{chosen.name!r}].fresh()"
+        )
+    else:
         if checkpoint is None and rate is not None:
             of_rate = dict(chosen.rates).get(rate)
         path = Path(checkpoint) if checkpoint else of_rate or chosen.checkpoint
@@ -99,7 +103,7 @@ def program_of(
     return Program(*nnx.split(codec), link, items, ledger)
 
 
-def check_trained(chosen: System, checkpoint: Path | None, items: Sequence[Item]) -> None:
+def check_trained(chosen: System, checkpoint: str | Path | None, items: Sequence[Item]) -> None:
     """Errors: ValueError where a codec of some orders is to carry others, or to choose among all."""
     trained: Any = read_metadata(Path(checkpoint)).get("trained") if checkpoint is not None else None
     if not trained or set(trained) >= set(chosen.modulations) - {"auto"}:

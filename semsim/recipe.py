@@ -1,6 +1,7 @@
 """A training recipe: how long, how fast, and which images when."""
 
 import functools
+import math
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -32,12 +33,14 @@ class Recipe:
     name: str = ""
 
     def __post_init__(self) -> None:
-        if min(self.steps, self.batch, self.log_every, self.upkeep_every, self.checkpoint_every) < 1:
-            raise ValueError(f"steps, batch and the three intervals must be positive; got {self}")
-        if not 0 < self.learning_rate < float("inf") or min(self.warmup, self.weight_decay) < 0:
-            raise ValueError(
-                f"learning_rate must be positive; warmup and weight_decay not negative; got {self}"
-            )
+        for name in ("steps", "batch", "log_every", "upkeep_every", "checkpoint_every"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1; got {getattr(self, name)}")
+        if not 0 < self.learning_rate < math.inf:
+            raise ValueError(f"learning_rate must be a positive number; got {self.learning_rate:g}")
+        for name in ("warmup", "weight_decay"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ValueError(f"{name} must not be negative; got {getattr(self, name):g}")
         check_seed(self.seed)
 
     def learning_rates(self) -> optax.Schedule:

@@ -72,6 +72,8 @@ def record(
     installed, no record left.
     """
     check_name("model to record", model, RECORDABLE)
+    if max_delay is not None and not 0 < max_delay < math.inf:
+        raise ValueError(f"max_delay must be a positive number of seconds; got {max_delay:g}")
     if not out.parent.is_dir():
         raise ValueError(f"there is no folder {out.parent} to write {out.name} into: make it first")
     propagation = propagation or Propagation()

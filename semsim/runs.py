@@ -129,8 +129,9 @@ class RunWriter:
     """
 
     def __init__(
-        self, folder: Path | None, config: dict, *, resume: bool = False, force_config: bool = False
+        self, folder: str | Path | None, config: dict, *, resume: bool = False, force_config: bool = False
     ):
+        folder = None if folder is None else folder_path("out", folder)
         self.folder = folder
         self.config = json.loads(json.dumps({**config, "environment": environment()}))
         self.totals = Totals()
@@ -267,10 +268,19 @@ def _parsed(text: bytes) -> dict | None:
     return line
 
 
-def load_run(folder: Path) -> Run:
+def load_run(folder: str | Path) -> Run:
     """Reads a run back. Errors: ValueError for a folder that holds none, or a damaged line that is not the last."""
+    folder = folder_path("folder", folder)
     config = read_config(folder)
     return Run(folder, config, Totals(RowsReader(folder).lines(torn=True)))
+
+
+def folder_path(name: str, given: str | Path) -> Path:
+    """A folder as the user names it. Errors: ValueError for an empty name, which would be the current folder, and for what
+    is no name."""
+    if not isinstance(given, str | Path) or not str(given).strip():
+        raise ValueError(f"{name} takes the name of a folder, such as runs/demo; got {given!r}")
+    return Path(given)
 
 
 def read_config(folder: Path) -> dict:

@@ -11,12 +11,19 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
+import tyro
+
 from semsim.runs import read_config
 
 EXECUTION = "job"
 """The parameter of a command that holds what results do not depend on."""
 MOST = 1_000
 """Words that a run folder may hold: the longest option is a list of SNRs."""
+
+
+def option_names(command: Callable[..., None]) -> frozenset[str]:
+    """Names of all options of a command, such as `ebno-db` and `grid.fft-size`; what it takes without a name is none."""
+    return frozenset(_all_options(command))
 
 
 def result_options(command: Callable[..., None]) -> frozenset[str]:
@@ -95,6 +102,7 @@ def _all_options(command: Callable[..., None]) -> dict[str, tuple[float, bool]]:
     return {
         option: (0 if kind is bool else 1, name != EXECUTION)
         for name in inspect.signature(command).parameters
+        if tyro.conf.Positional not in get_args(hints[name])
         for option, kind in _options(name, hints[name])
     }
 

@@ -37,11 +37,12 @@ from semsim.image_runs import (
     draws_entry,
     image_link,
     one_size,
+    quality_stop,
     row_entry,
 )
 from semsim.link import Csi, Link, declared
 from semsim.mcs import Scheme, fraction, frames, schemes
-from semsim.names import check_name, parse_range
+from semsim.names import check_kind, check_name, parse_range
 from semsim.payload import Ledger, Line, grid_overhead
 from semsim.runs import Run
 from semsim.scenario import (
@@ -55,7 +56,6 @@ from semsim.scenario import (
 )
 from semsim.shared_transmission import Program, SharedTransmission, programs
 from semsim.sources import Replacements, Sources, sources_of
-from semsim.stopping import Stop
 from semsim.sweep import (
     DEFAULT_GENERATOR,
     Parts,
@@ -113,7 +113,7 @@ def run(
     images: ImageSet | np.ndarray | str | Path,
     modulation: str | Sequence[str],
     channel: str | Sequence[str],
-    esno_db: Sequence[float],
+    esno_db: float | str | Sequence[float | str],
     separation: Separation = Separation(),  # noqa: B008 (frozen)
     *,
     realizations: int = 1,
@@ -125,7 +125,7 @@ def run(
     seed: int = 0,
     title: str = "",
     execution: Execution = Execution(),  # noqa: B008 (frozen)
-    out: Path | None = None,
+    out: str | Path | None = None,
     resume: bool = False,
     force_config: bool = False,
     progress: Progress = silent,
@@ -145,7 +145,7 @@ def sweep(
     images: ImageSet | np.ndarray | str | Path,
     modulation: str | Sequence[str],
     channel: str | Sequence[str],
-    esno_db: Sequence[float],
+    esno_db: float | str | Sequence[float | str],
     separation: Separation = Separation(),  # noqa: B008 (frozen)
     *,
     realizations: int = 1,
@@ -177,14 +177,11 @@ def sweep(
     check_name("generator", generator, GENERATORS)
     check_seed(seed)
     channel, propagation = names(channel), propagation or Propagation()
+    check_kind("propagation", propagation, Propagation, "Propagation(speed=30.0)")
     for name in channel:
         check_channel(name)
     check_soft(channel)
-    esno_db = parse_range("esno_db", [float(value) for value in esno_db])
-    if total_images is not None and width is None:
-        raise ValueError(
-            "without a width every point takes all images, and total_images has nothing to give: add a width"
-        )
+    esno_db = parse_range("esno_db", esno_db)
     wanted = schemes(names(modulation), separation.coderate)
     samples = 3 * math.prod(one_size(images, "separation"))
     symbols = int(fraction("cbr", separation.cbr) * samples)
@@ -196,7 +193,7 @@ def sweep(
     automatic = ("auto",) in (names(modulation), separation.coderate)
     plans = frames(wanted, symbols, separation.header_coderate, separation.decoding, automatic=automatic)
     ledger = _ledger(samples, symbols, link, separation)
-    stop = Stop("psnr", len(images.images), abs_width=width, total=total_images)
+    stop = quality_stop(images, width, total_images)
     shown = ImageOrder(images.sizes, seed, images.groups)
     if separation.on_failure == "last-good" and shown.block == 1:
         size = "x".join(map(str, images.sizes[0]))

@@ -25,10 +25,11 @@ from semsim.image_runs import (
     data_entry,
     draws_entry,
     one_size,
+    quality_stop,
     row_entry,
 )
 from semsim.link import Csi, Demap
-from semsim.names import check_name, parse_range
+from semsim.names import check_kind, check_name, parse_range
 from semsim.padding import Size, ledger_of, ledgers_entry, pixels, prices
 from semsim.programs import check_trained, grids_entry, program_of, weights_of
 from semsim.quality import Pictures, Quality, sums_of
@@ -38,7 +39,6 @@ from semsim.scenario import (
     identities,
     interference,
 )
-from semsim.stopping import Stop
 from semsim.sweep import DEFAULT_GENERATOR, check_seed, draw_words, names, point_name
 from semsim.systems import SYSTEMS, Delivered
 from semsim.systems.index_coding import IndexCoding
@@ -49,10 +49,10 @@ def run(
     images: ImageSet | np.ndarray | str | Path,
     modulation: str | Sequence[str],
     channel: str | Sequence[str],
-    esno_db: Sequence[float],
+    esno_db: float | str | Sequence[float | str],
     *,
     codec: nnx.Module | None = None,
-    checkpoint: Path | None = None,
+    checkpoint: str | Path | None = None,
     realizations: int = 1,
     csi: Csi = "perfect",
     demap: Demap = "nearest",
@@ -66,15 +66,53 @@ def run(
     seed: int = 0,
     title: str = "",
     execution: Execution = Execution(),  # noqa: B008 (frozen)
-    out: Path | None = None,
+    out: str | Path | None = None,
     resume: bool = False,
     force_config: bool = False,
     progress: Progress = silent,
 ) -> Run:
     """PSNR, SSIM and symbol error rate of a system at every combination of modulation, channel and Es/N0.
 
-    What is simulated: as `sweep`. Where, and what happens to the rows: as `engine.execute`.
-    Errors: besides theirs, FloatingPointError that names the point, for a metric that is not finite.
+    Every channel is met on the same resource grid, so that all curves cost the same channel uses. Intervals are over images,
+    each the mean over its `realizations` of the channel, or, where these are tiles, over the photographs that they were cut
+    from.
+
+    What is simulated:
+    - system: a name, of `semsim.systems.SYSTEMS`.
+    - images: an `ImageSet`, an array [n, height, width, 3] (uint8, or floating point in [0, 1]), the name of a set or a
+      path; of any size, and of mixed sizes. They are padded to what the codec takes (`semsim.padding`); those of a codec of
+      one size go as tiles side by side in one transmission, on the system's grid repeated, and count as one. Each padded
+      size compiles once. Of mixed sizes, rows give the mean CBR of the images and the largest.
+    - modulation: one name or several, of those that the system has.
+    - channel: one name or several, of awgn, rayleigh-block, rician-block, tdl-a to tdl-e, recorded:FILE; or a dialect:NAME.
+    - esno_db: a number, text such as "0:30:5" (stop included), or several of them; dB per data symbol.
+    - codec = None, checkpoint = None: a codec at hand, or a weights file, in place of the weights that ship.
+    - realizations = 1: channel draws of each image, up to 100,000.
+    - csi = "perfect": what the receiver knows of the channel; "ls", "lmmse" and "robust" estimate it from the pilots.
+    - demap = "nearest": the nearest point, or "app": the most likely value of each bit.
+    - coding = IndexCoding(), each index a point: of systems that send indices, as bits and under a channel code. Rows have
+      a `bler` then, of one word for each image and realisation, and `ser` counts wrong indices; each modulation compiles
+      once.
+    - cbr = None, all that the codec has: payload symbols per source sample, such as "1/6", of systems with several rates.
+    - propagation = None, which is Propagation(): delay spread (s), carrier (Hz), speed (m/s), K-factor (dB).
+    - grid = None, the system's own, repeated as needed: resource grid.
+    - seed = 0: in [0, 2^32). generator = "threefry2x32": of random bits, one of `channels.GENERATORS`.
+
+    How long: every point takes all images, unless
+    - width = None: dB; a point ends when the 95 % interval of its PSNR reaches no further. Images come in an order drawn
+      from the seed, so that those of a point that ends early are a random sample.
+    - total_images = None: budget of the sweep; what the points leave of it goes to those with the widest intervals.
+
+    Where, and what becomes of it:
+    - execution = Execution(), all devices: on how many, in what portions; results do not depend on it.
+    - out = None, in memory only: run folder to write. title = "": kept in its config.
+    - resume = False: go on with the run in `out`, or help the processes that fill it. force_config = False: also under a
+      changed stop rule, other points or another code version.
+    - progress = silent: called with what is at hand, finished points and all points; `semsim.progress_bar` makes one.
+
+    Ctrl-C and SIGTERM end the run with the batches that are finished.
+    Errors: ValueError for unknown names and impossible values before anything is compiled; OSError when a finished batch
+    cannot be stored; FloatingPointError that names the point, for a metric that is not finite.
     """
     wanted = sweep(
         system,
@@ -105,10 +143,10 @@ def sweep(
     images: ImageSet | np.ndarray | str | Path,
     modulation: str | Sequence[str],
     channel: str | Sequence[str],
-    esno_db: Sequence[float],
+    esno_db: float | str | Sequence[float | str],
     *,
     codec: nnx.Module | None = None,
-    checkpoint: Path | None = None,
+    checkpoint: str | Path | None = None,
     realizations: int = 1,
     csi: Csi = "perfect",
     demap: Demap = "nearest",
@@ -122,24 +160,7 @@ def sweep(
     seed: int = 0,
     title: str = "",
 ) -> Sweep:
-    """What `run` simulates, point by point.
-
-    Every channel is met on the same resource grid, so all curves cost the same channel uses. Weights come from `codec`,
-    else from `checkpoint`, else from the ones that ship. Intervals are over images, each the mean over its
-    `realizations` of the channel, or, where these are tiles, over the photographs that they were cut from. A point ends
-    when the 95 % interval of its PSNR reaches no further than `width` dB, or with the last image;
-    images come in an order drawn from the seed, so that those of a point that ends early are a random sample.
-    total_images: budget of the sweep; what the points leave of it goes to those with the widest intervals. generator:
-    of random bits, one of `channels.GENERATORS`. title: kept in the run's config.
-    coding: of systems that send indices, as bits and under a channel code: rows have a `bler` then, of one word for each
-    image and realisation, and `ser` counts wrong indices; each modulation compiles once. cbr: payload symbols per source
-    sample, such as 1/6, of systems with several rates; default: all that the codec has.
-    images: an ImageSet, an array, the name of a set or a path; of any size, and of mixed sizes. They are padded to what the
-    codec takes (`semsim.padding`); those of a codec of one size go as tiles side by side in one transmission, on the
-    system's grid repeated, and count as one. Each padded size compiles once. Of mixed sizes, rows give the mean CBR of the
-    images and the largest.
-    Errors: ValueError for unknown names and impossible values.
-    """
+    """What `run` simulates, point by point; arguments as there. Errors: ValueError for what is unknown or impossible."""
     prepare()
     images = image_set(images)
     check_room(images)
@@ -147,12 +168,10 @@ def sweep(
     check_name("generator", generator, GENERATORS)
     check_seed(seed)
     modulation, channel, propagation = names(modulation), names(channel), propagation or Propagation()
-    esno_db = parse_range("esno_db", [float(value) for value in esno_db])
-    if total_images is not None and width is None:
-        raise ValueError(
-            "without a width every point takes all images, and total_images has nothing to give: add a width"
-        )
-    stop = Stop("psnr", len(images.images), abs_width=width, total=total_images)
+    check_kind("propagation", propagation, Propagation, "Propagation(speed=30.0)")
+    check_kind("coding", coding, IndexCoding, "IndexCoding('labelled', 'ldpc', '1/2')")
+    esno_db = parse_range("esno_db", esno_db)
+    stop = quality_stop(images, width, total_images)
     chosen = SYSTEMS[check_name("system", system, tuple(SYSTEMS))]
     weights, rate = weights_of(chosen, codec, checkpoint, cbr)
     sizes = images.sizes
@@ -224,7 +243,7 @@ def reconstruct(
     esno_db: float,
     *,
     codec: nnx.Module | None = None,
-    checkpoint: Path | None = None,
+    checkpoint: str | Path | None = None,
     csi: Csi = "perfect",
     coding: IndexCoding = IndexCoding(),  # noqa: B008 (frozen)
     cbr: str | None = None,
@@ -239,7 +258,9 @@ def reconstruct(
     chosen = SYSTEMS[check_name("system", system, tuple(SYSTEMS))]
     weights, rate = weights_of(chosen, codec, checkpoint, cbr)
     sent = weights.config.fitting(*size)
-    snr = parse_range("esno_db", [float(esno_db)])
+    snr = parse_range("esno_db", esno_db)
+    if len(snr) > 1:
+        raise ValueError(f"reconstruct takes one esno_db; got {len(snr)} of them")
     wanted = csi, "nearest", coding, (modulation,), (channel,), snr, propagation or Propagation()
     program = program_of(chosen, weights, sent, rate, None, wanted)
     check_trained(chosen, None if codec is not None else checkpoint, program.items)

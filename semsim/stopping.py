@@ -58,10 +58,16 @@ class Stop:
     def __post_init__(self) -> None:
         if self.min_errors is not None and self.min_errors < 1:
             raise ValueError(f"min_errors must be at least 1; got {self.min_errors}")
-        for name in ("rel_width", "abs_width", "target", "total"):
+        for name, most in (
+            ("rel_width", math.inf),
+            ("abs_width", math.inf),
+            ("target", 1.0),
+            ("total", math.inf),
+        ):
             value = getattr(self, name)
-            if value is not None and not 0 < value < math.inf:
-                raise ValueError(f"{name} must be a positive number; got {value}")
+            if value is not None and not 0 < value < most:
+                what = "a positive number" if most == math.inf else "an error rate, in (0, 1)"
+                raise ValueError(f"{name} must be {what}; got {value:g}")
 
     def as_dict(self) -> dict[str, object]:
         """The rules in force, for a run's config."""

@@ -41,7 +41,9 @@ Parts = dict[str, list]
 
 
 def names(values: str | Sequence[str]) -> tuple[str, ...]:
-    """One name or several as a tuple, each once: a repeated point would only repeat itself."""
+    """One name or several as a tuple, each once: a repeated point would only repeat itself. Errors: ValueError for none."""
+    if not np.iterable(values):
+        raise ValueError(f"modulations and channels are names, such as 'qam16' and 'awgn'; got {values!r}")
     return (values,) if isinstance(values, str) else tuple(dict.fromkeys(values))
 
 
@@ -60,8 +62,10 @@ def draw_id(channel: Mapping[str, str | float], esno_db: float) -> int:
 
 def check_seed(seed: int) -> int:
     """`seed` if it is one of the 2^32 that give different numbers. Errors: ValueError for another."""
-    if not 0 <= seed < 2**32:  # JAX would silently take it modulo 2^32
-        raise ValueError(f"seed must be in [0, 2^32); got {seed}")
+    if not (
+        isinstance(seed, int | np.integer) and 0 <= seed < 2**32
+    ):  # JAX would silently take it modulo 2^32
+        raise ValueError(f"seed must be in [0, 2^32) and whole; got {seed}")
     return seed
 
 

@@ -5,7 +5,7 @@ import math
 import sys
 import time
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -18,32 +18,31 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from rich.progress import Progress as RichProgress
-from rich.table import Table
 
 from semsim.backend import is_leader
 from semsim.engine import Progress, silent
 from semsim.interference import InterferenceWarning
 from semsim.planner import Plan
 from semsim.runs import Run
+from semsim.tables import print_table
 
 console = Console(stderr=True)
 
 
 def show(rows: Sequence[Mapping], as_json: bool, columns: tuple[str, ...]) -> None:
-    """Result rows as JSON lines, or as a table whose caption holds the columns that never change."""
+    """Result rows as JSON lines, or as tables in which what does not change is said once."""
     if as_json:
-        for row in rows:
-            print(dumps(row), flush=True)
+        print_json(rows)
         return
-    columns = tuple(name for name in columns if any(name in row for row in rows))
-    same = {name: rows[0].get(name) for name in columns if len({row.get(name) for row in rows}) == 1}
-    caption = ", ".join(f"{name} {plain(value)}" for name, value in same.items())
-    shown = [name for name in columns if name not in same]
-    table = Table(*shown, "value", "95 % interval", caption=caption)
-    for row in rows:
-        interval = bounds(row, ".4g")
-        table.add_row(*(plain(row.get(name, "")) for name in shown), f"{row['value']:.4g}", interval)
-    _print(table)
+    keys = tuple(name for name in columns if any(name in row for row in rows))
+    print_table(
+        [
+            {name: plain(row.get(name, "")) for name in keys}
+            | {"value": f"{row['value']:.4g}", "95 % interval": bounds(row, ".4g")}
+            for row in rows
+        ],
+        keys,
+    )
 
 
 def bounds(row: Mapping, form: str) -> str:
@@ -53,12 +52,18 @@ def bounds(row: Mapping, form: str) -> str:
     return f"{row['low']:{form}} .. {row['high']:{form}}"
 
 
-def show_table(rows: Sequence[Mapping]) -> None:
+def show_table(rows: Sequence[Mapping], as_json: bool = False) -> None:
     """Rows of the same columns as they are."""
-    table = Table(*rows[0])
+    if as_json:
+        print_json(rows)
+    else:
+        print_table([{name: plain(value) for name, value in row.items()} for row in rows])
+
+
+def print_json(rows: Iterable[Mapping]) -> None:
+    """One object a line."""
     for row in rows:
-        table.add_row(*(plain(value) for value in row.values()))
-    _print(table)
+        print(dumps(row), flush=True)
 
 
 @contextmanager
@@ -102,7 +107,7 @@ def _finite(value: object) -> object:
 
 def plain(value: object) -> str:
     """A value as a person reads it."""
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    return f"{value + 0.0:g}" if isinstance(value, float) else str(value)  # no -0
 
 
 def show_plan(plan: Plan, as_json: bool) -> None:
@@ -118,22 +123,24 @@ def show_plan(plan: Plan, as_json: bool) -> None:
         }
         print(dumps({**whole, "compilations": len(programs), "programs": programs}))
         return
-    table = Table("channels", "points", "batches", "realisations", "memory a device", "compile", "a batch")
-    for one in plan.programs:
-        table.add_row(
-            one.what, str(one.points), _range(one.fewest, one.most),
-            _range(one.fewest * one.realizations, one.most * one.realizations), f"{one.memory / 2**20:.1f} MiB",
-            "-" if one.compile_seconds is None else f"{one.compile_seconds:.1f} s",
-            "not timed" if one.seconds is None else f"{one.seconds * 1e3:.2f} ms",
-        )  # fmt: skip
+    rows = [
+        {
+            "channels": one.what, "points": str(one.points), "batches": _range(one.fewest, one.most),
+            "realisations": _range(one.fewest * one.realizations, one.most * one.realizations),
+            "memory a device": f"{one.memory / 2**20:.1f} MiB",
+            "compile": "-" if one.compile_seconds is None else f"{one.compile_seconds:.1f} s",
+            "a batch": "not timed" if one.seconds is None else f"{one.seconds * 1e3:.2f} ms",
+        }
+        for one in plan.programs
+    ]  # fmt: skip
     told = "time unknown: too large to try out on a CPU, or images would have to be coded; memory by the shapes, of "
     told += "which XLA takes up to 2.5 times"
     if times is not None:
         told = _duration(times[0]) + (f" .. {_duration(times[1])}" if times[1] > times[0] else "")
-    table.caption = f"{plan.points} points, {len(plan.programs)} compilations, {plan.devices} devices, {told}"
+    note = f"{plan.points} points, {len(plan.programs)} compilations, {plan.devices} devices, {told}"
     if plan.total is not None:
-        table.caption += f"; what is left of {plan.total:g} goes to the widest intervals"
-    _print(table)
+        note += f"; what is left of {plan.total:g} goes to the widest intervals"
+    print_table(rows, ("channels",), [note])
 
 
 def show_comparison(
@@ -145,27 +152,19 @@ def show_comparison(
         label = " ".join(plain(value) for name, value in entry.items() if name in fields)
         print(f"not compared: {label}: {entry['reason']}", file=sys.stderr)
     if as_json:
-        for row in rows:
-            print(dumps(row))
+        print_json(rows)
         return
-    shown = [name for name in fields if len({row.get(name) for row in rows}) > 1 or name == "metric"]
-    table = Table(
-        *shown, "a", "b", "a - b", f"{100 * confidence:g} % interval", "verdict", "draws", "unpaired"
-    )
-    for row in rows:
-        table.add_row(
-            *(plain(row.get(name, "")) for name in shown), f"{row['value_a']:.4g}", f"{row['value_b']:.4g}",
-            f"{row['difference']:+.3g}", bounds(row, "+.3g"), row["verdict"], str(row["draws"]),
-            f"{row['unpaired_draws']:,}",
-        )  # fmt: skip
-    table.caption = "; ".join(f"{name}: a {a}, b {b}" for name, (a, b) in differing.items())
-    _print(table)
-
-
-def _print(table: Table) -> None:
-    """As wide as the terminal; a file or a pipe is as wide as the table."""
-    out = Console()
-    Console(width=None if out.is_terminal else max(out.measure(table).maximum, 40)).print(table)
+    keys = tuple(name for name in fields if any(name in row for row in rows))
+    cells = [
+        {name: plain(row.get(name, "")) for name in keys}
+        | {
+            "a": f"{row['value_a']:.4g}", "b": f"{row['value_b']:.4g}", "a - b": f"{row['difference']:+.3g}",
+            f"{100 * confidence:g} % interval": bounds(row, "+.3g"), "verdict": row["verdict"],
+            "draws": str(row["draws"]), "unpaired": f"{row['unpaired_draws']:,}",
+        }
+        for row in rows
+    ]  # fmt: skip
+    print_table(cells, keys, [f"{name}: a {a}, b {b}" for name, (a, b) in differing.items()])
 
 
 def _range(low: float, high: float) -> str:

@@ -17,6 +17,9 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from semsim.terminal import print_json
+from semsim.train import unwatched
+
 
 class Display(NamedTuple):
     """The two that `semsim.train.fit` calls: with every line of the log, and after every step."""
@@ -26,8 +29,11 @@ class Display(NamedTuple):
 
 
 @contextmanager
-def training_display(console: Console | None = None) -> Iterator[Display]:
-    """A display on stderr, or on `console`."""
+def training_display(console: Console | None = None, *, as_json: bool = False) -> Iterator[Display]:
+    """A display on stderr, or on `console`; as_json: the lines of the log on stdout instead."""
+    if as_json:
+        yield Display(lambda line: print_json([line]), unwatched)
+        return
     console = console or Console(stderr=True)
     if not console.is_terminal:
         lines = _Lines()

@@ -15,7 +15,7 @@ from semsim.calibration import calibrate as measure_and_write
 from semsim.jobs import Words
 from semsim.names import check_name
 from semsim.systems import SYSTEMS
-from semsim.terminal import console, show_table
+from semsim.terminal import console, print_json, show_table
 from semsim.train_system import train_system
 from semsim.training_display import training_display
 from semsim.training_folder import Training
@@ -35,6 +35,7 @@ def train(
     batch: int | None = None,
     seed: int | None = None,
     federated: federation.Options = federation.FederatedOptions(),  # noqa: B008 (frozen)
+    json: bool = False,
 ) -> None:
     """Train a system by its recipe; test images and the last 1,000 training images of CIFAR-10 are left out.
 
@@ -52,22 +53,26 @@ def train(
         steps: another length than the recipe's.
         batch: another number of images in a step than the recipe's; the hr sizes were published with 16.
         seed: another seed than the recipe's.
+        json: one JSON object a line on stdout, and nothing else there: the lines of the log, then {"weights": FILE}, or of
+            fssc a row of its table for each training.
     """
     chosen = SYSTEMS[check_name("system", system, tuple(SYSTEMS))]
     changes = {"steps": steps, "batch": batch, "seed": seed}
     folder = out or Path("runs") / f"train-{system}"
     if system == "fssc":
-        if resume or checkpoint or orders or method or recipe or steps or batch:
-            raise ValueError(
-                "fssc is trained by rounds, in one go: leave resume, checkpoint, orders, method, recipe, steps and batch out"
-            )
+        others = {"resume": resume or None, "checkpoint": checkpoint, "orders": orders or None, "method": method}
+        others |= {"recipe": recipe, "steps": steps, "batch": batch}
+        if given := [name for name, value in others.items() if value is not None]:
+            raise ValueError(f"fssc is trained by rounds, in one go: leave {', '.join(given)} out")
         rows = federation.train_fssc(
-            federated, data or "cifar10", folder, size=size, seed=seed or 0, report=lambda line: console.print(line)
+            federated, data or "cifar10", folder, size=size, seed=seed or 0,
+            report=lambda line: print_json([line]) if json else console.print(line),
         )  # fmt: skip
-        show_table([row.shown() for row in rows])
+        show_table([row._asdict() if json else row.shown() for row in rows], json)
         return
-    if federated != federation.FederatedOptions():
-        raise ValueError(f"{system} is not federated: leave the options of fssc out")
+    options = federation.FederatedOptions
+    if other := [name for name, value in vars(federated).items() if value != getattr(options, name)]:
+        raise ValueError(f"{system} is not federated, as fssc is: leave {', '.join(other)} out")
     named = {
         "system": system,
         "data": data,
@@ -83,7 +88,7 @@ def train(
         by = replace(chosen.recipes.named(recipe or "cpu"), **given)
         wanted = Training(system, data or "cifar10", by, size, method, orders)
     try:
-        with training_display() as display:
+        with training_display(as_json=json) as display:
             weights = train_system(
                 chosen, wanted.data, wanted.recipe, folder, size=wanted.size, method=wanted.method,
                 orders=wanted.orders, checkpoint=checkpoint, resume=resume, report=display.report,
@@ -95,7 +100,10 @@ def train(
         said = f"stopped; continue with: {way}" if begun else "stopped before training had begun"
         print(f"semsim: {said}", file=sys.stderr)
         raise SystemExit(130) from None
-    console.print(f"Weights: {weights}")
+    if json:
+        print_json([{"weights": str(weights)}])
+    else:
+        console.print(f"Weights: {weights}")
 
 
 def import_weights(
@@ -105,6 +113,7 @@ def import_weights(
     variant: str | None = None,
     data: str | None = None,
     esno_db: float = 10.0,
+    json: bool = False,
 ) -> None:
     """Bring a PyTorch checkpoint of SwinJSCC, WITT or DeepJSCC over; PyTorch is not needed.
 
@@ -115,8 +124,12 @@ def import_weights(
         variant: of swinjscc and witt: plain, or snr with the ModNets; default: by whether they have learned.
         data: of swinjscc and witt: cifar10 or a folder of images to measure the scale of the features on.
         esno_db: at which it is measured, dB.
+        json: one JSON object on stdout, and nothing else there: file, system, notes.
     """
     found = importers.import_checkpoint(checkpoint, kind, out, variant=variant, data=data, esno_db=esno_db)
+    if json:
+        print_json([{"weights": str(out), "system": found.system, "notes": list(found.notes)}])
+        return
     for note in found.notes:
         print(note)
     print(f"{out}: run it with semsim run {found.system} --checkpoint {out}")
@@ -127,6 +140,7 @@ def calibrate(
     data: str,
     out: Path,
     sample: int = SAMPLE,
+    json: bool = False,
 ) -> None:
     """Measure how images use the codewords of an index system (ujscc, stsc-vq, deepjscc-vq), for the gain of each order.
 
@@ -138,6 +152,8 @@ def calibrate(
         data: what is going to be sent: cifar10, natural-train or a folder of images; training images, never those of a test.
         out: weights to write: the same, with the usage.
         sample: so many of the images, drawn at random, are looked at.
+        json: one JSON object for each order on stdout, and nothing else there.
     """
-    show_table(measure_and_write(checkpoint, data, out, sample))
-    print(f"{out}: run it with --checkpoint {out}")
+    show_table(measure_and_write(checkpoint, data, out, sample), json)
+    if not json:
+        print(f"{out}: run it with --checkpoint {out}")

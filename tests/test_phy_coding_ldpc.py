@@ -147,7 +147,7 @@ def test_a_code_is_a_hashable_plan_with_frozen_arrays() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((11, 40), "at least 12 bits; got k=11"),
+        ((11, 40), "k must be at least 12 bits, the smallest NR LDPC code; got 11"),
         ((100, 100), "a code rate above 0.95; send at least 106 bits"),
         ((100, 0), "a code rate above 0.95"),
         ((100, 201, 2), "n must be a multiple of num_bits_per_symbol; got 201 and 2"),

@@ -104,7 +104,10 @@ def test_transmissions_combine(versions: tuple[int, int]) -> None:
     [
         (lambda: TransportBlock(0, 100), "at least one payload bit"),
         (lambda: TransportBlock(100, 0), "and sends some; got 100 and 0"),
-        (lambda: TransportBlock(100, 110), "code rate above"),
+        (
+            lambda: TransportBlock(100, 110),
+            r"n must be at least 123 for 100 payload bits \(116 with CRC and filling\)",
+        ),
         (lambda: TransportBlock(100, 201, 2), "multiple of num_bits_per_symbol"),
         (lambda: TransportBlock(100, 200, crc="32"), "no CRC is called '32'"),
         (lambda: TransportBlock(100, 200, scrambling=-1), r"scrambling must be in \[0, 2\^31\)"),

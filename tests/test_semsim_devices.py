@@ -124,7 +124,9 @@ def test_impossible_portions_are_refused(values, message):
 
 
 def test_more_devices_than_there_are():
-    with pytest.raises(ValueError, match=f"there are {jax.device_count()} devices; got devices = 4096"):
+    with pytest.raises(
+        ValueError, match=f"devices must be at most {jax.device_count()}, as many as there are; got 4096"
+    ):
         Evaluator(Execution(devices=4096))
 
 

@@ -86,7 +86,7 @@ def test_progress_counts_points(tmp_path):
 
 
 def test_devices_that_are_not_there_are_refused_before_anything_is_written(tmp_path):
-    with pytest.raises(ValueError, match=r"there are \d+ devices; got devices = 999"):
+    with pytest.raises(ValueError, match=r"devices must be at most \d+, as many as there are; got 999"):
         made(out=tmp_path / "run", execution=Execution(devices=999))
     assert not (tmp_path / "run").exists()
     for wrong in ({"devices": 0}, {"batch": 0}, {"batch": -3}):

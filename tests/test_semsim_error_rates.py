@@ -214,17 +214,31 @@ GOOD = {"modulation": ["qam16"], "channel": ["awgn"], "ebno_db": [0.0]}
         ({"modulation": []}, "at least one modulation and one channel"),
         ({"channel": []}, "at least one modulation and one channel"),
         ({"ebno_db": []}, "ebno_db is empty"),
+        ({"ebno_db": None}, "ebno_db takes numbers or start:stop:step; got None"),
+        ({"modulation": None}, "modulations and channels are names, .*; got None"),
+        (
+            {"coding": "ldpc"},
+            "coding must be of type Coding, such as Coding.'ldpc', k=512, n=1024.; got 'ldpc'",
+        ),
+        ({"antennas": 2}, "antennas must be of type Antennas, .* got 2"),
+        ({"grid": "wide"}, "grid must be of type ResourceGrid, .* got 'wide'"),
+        (
+            {"propagation": {"speed": 30.0}, "raw": True},
+            "propagation must be of type Propagation, .* got a dict",
+        ),
+        ({"execution": 2, "raw": True}, "execution must be of type Execution, .* got 2"),
+        ({"seed": 1.5}, "seed must be in .0, 2.32. and whole; got 1.5"),
         ({"ebno_db": [np.nan]}, r"ebno_db must be in \[-300, 300\] dB; got nan"),
         ({"min_errors": 0}, "min_errors must be at least 1"),
         ({"max_bits": np.inf}, "max_bits must be in"),
         ({"total_bits": 0.5}, "total_bits must be in"),
         ({"rel_width": -0.1}, "rel_width must be a positive number; got -0.1"),
-        ({"abs_width": 0.0}, "abs_width must be a positive number; got 0.0"),
-        ({"importance": True, "rel_width": 0.0}, "rel_width must be a positive number; got 0.0"),
-        ({"target": 0.0}, "target must be a positive number"),
+        ({"abs_width": 0.0}, "abs_width must be a positive number; got 0"),
+        ({"importance": True, "rel_width": 0.0}, "rel_width must be a positive number; got 0"),
+        ({"target": 0.0}, "target must be an error rate, in \\(0, 1\\); got 0"),
         ({"generator": "rand"}, "unknown generator 'rand'.*Choices: threefry2x32"),
         ({"execution": {"devices": 0}}, "devices must be at least 1; got 0"),
-        ({"execution": {"devices": 999}}, "there are .* devices; got devices = 999"),
+        ({"execution": {"devices": 999}}, "devices must be at most .*; got 999"),
         ({"execution": {"batch": 0}}, "batch must be auto or at least 1 realisation"),
         ({"importance": True, "min_errors": 9}, "importance sampling stops at rel_width, not at min_errors"),
         ({"importance": True, "channel": "tdl-a"}, "unknown channel of importance sampling 'tdl-a'"),
@@ -263,12 +277,28 @@ GOOD = {"modulation": ["qam16"], "channel": ["awgn"], "ebno_db": [0.0]}
 def test_mistakes_are_said_before_anything_is_compiled_or_written(change, message, monkeypatch, tmp_path):
     monkeypatch.setattr(devices, "evaluate", None)
     with pytest.raises(ValueError, match=message):
-        if "propagation" in change:
+        change = dict(change)
+        raw = change.pop("raw", False)
+        if "propagation" in change and not raw:
             change = {**change, "propagation": Propagation(**change["propagation"])}
-        if "execution" in change:
+        if "execution" in change and not raw:
             change = {"execution": Execution(**change["execution"])}
         ber(**{**GOOD, **change, "out": tmp_path / "run"})
     assert list(tmp_path.iterdir()) == []
+
+
+def test_one_snr_is_a_range_of_one_and_a_folder_may_be_text(no_link, tmp_path):
+    one = ber("qpsk", "awgn", 3, max_bits=1, out=str(tmp_path / "run"))
+    assert one.folder == tmp_path / "run" and [row["ebno_db"] for row in one.rows()] == [3.0, 3.0]
+    for same in (3.0, "3", np.float32(3), np.array(3.0), [3], (3.0,)):
+        assert ber("qpsk", "awgn", same, max_bits=1).rows() == one.rows()
+    assert [row["ebno_db"] for row in ber("qpsk", "awgn", "0:2:1", max_bits=1).rows()[::2]] == [0, 1, 2]
+
+
+def test_an_snr_is_never_minus_zero(no_link):
+    """Eb/N0 of -3.0103 dB is Es/N0 of 0 dB at QPSK, and rounds to it from below."""
+    for row in ber("qpsk", "awgn", -3.0103001, max_bits=1).rows():
+        assert row["esno_db"] == 0 and np.copysign(1, row["esno_db"]) == 1
 
 
 def test_importance_sampling_is_marked_and_meets_theory_where_plain_sampling_sees_nothing(tmp_path):

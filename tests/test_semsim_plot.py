@@ -3,10 +3,13 @@
 import numpy as np
 import pytest
 from matplotlib.colors import to_rgba
+from matplotlib.figure import Figure
 
 from semsim import plot, theory
 from semsim.coding import Coding
 from semsim.error_rates import ber
+from semsim.runs import Run
+from semsim.sweep import Totals
 
 
 def error_row(modulation, channel, ebno_db, value, errors=100, **more):
@@ -56,6 +59,44 @@ def test_a_point_without_errors_is_an_open_triangle_at_its_upper_bound():
     )  # one scale, nothing cut off
 
 
+def test_triangles_stand_on_the_axis_and_do_not_hide_each_other():
+    blind = [*ROWS, error_row("bpsk", "awgn", 4.0, 1e-2), error_row("bpsk", "awgn", 16.0, 0.0, errors=0)]
+    axes = plot.error_rate_figure(blind).axes[0]
+    triangles = lines(axes, plot.NO_ERROR)
+    assert [list(line.get_xdata()) for line in triangles] == [[16], [16]]
+    places = [line.get_transform().transform(line.get_xydata())[0] for line in triangles]
+    assert abs(places[0][0] - places[1][0]) * 72 / axes.figure.dpi == pytest.approx(plot.BESIDE)
+    dotted = [line for line in axes.get_lines() if line.get_linestyle() == ":"]
+    assert [line.get_xydata().tolist() for line in dotted] == 2 * [[[16, plot.NOWHERE], [16, 3e-8]]]
+    assert all(one.get_color() == line.get_color() for one, line in zip(dotted, triangles, strict=True))
+
+
+def test_a_line_has_a_gap_where_no_error_was_seen():
+    gap = [*ROWS, error_row("qam16", "awgn", 4.0, 0.0, errors=0)]
+    (line,) = lines(plot.error_rate_figure(gap).axes[0], "qam16")
+    np.testing.assert_array_equal(line.get_xydata(), [[0, 1e-1], [4, np.nan], [8, 1e-2]])
+
+
+def test_the_legend_is_beside_the_panels():
+    figure = plot.error_rate_figure(ROWS, note="seed 3")
+    figure.draw_without_rendering()
+    legend = figure.legends[0].get_window_extent()
+    assert not any(legend.overlaps(axes.get_tightbbox()) for axes in figure.axes)
+    assert legend.x0 >= 0 and legend.x1 <= figure.bbox.x1
+    assert figure.get_suptitle() == "seed 3"
+
+
+def test_a_figure_says_which_images_it_is_about():
+    data = {"name": "embedded", "images": 64, "photographs": 7}
+    runs = [
+        Run(None, config, Totals())
+        for config in ({"seed": 3, "data": data}, {"seed": 3, "data": data}, {"seed": 4})
+    ]
+    assert plot.source_note(runs) == "64 images of embedded, from 7 photographs, seed 3; seed 4"
+    title = plot.quality_figure(QUALITY, note=plot.source_note(runs[:1])).get_suptitle()
+    assert title.startswith("64 images of embedded, from 7 photographs, seed 3\n")
+
+
 def test_one_photograph_has_a_mark_for_a_band():
     unknown = [
         {
@@ -72,7 +113,7 @@ def test_one_photograph_has_a_mark_for_a_band():
     axes = plot.quality_figure(unknown).axes[0]
     (marks,) = lines(axes, plot.NO_INTERVAL)
     assert len(marks.get_xydata()) == 2 and not axes.collections
-    assert plot.NO_INTERVAL in [text.get_text() for text in axes.get_legend().get_texts()]
+    assert plot.NO_INTERVAL in [text.get_text() for text in axes.figure.legends[0].get_texts()]
     assert not lines(plot.error_rate_figure(ROWS).axes[0], plot.NO_INTERVAL)
 
 
@@ -91,7 +132,7 @@ def test_theory_is_drawn_where_there_is_a_closed_form():
 
 def test_one_legend_names_every_line_once_and_a_name_has_one_colour():
     figure = plot.error_rate_figure(ROWS)
-    names = [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
+    names = [text.get_text() for text in figure.legends[0].get_texts()]
     assert names == ["qam16", "bpsk", plot.NO_ERROR, plot.THEORY] or names == [
         "qam16",
         "bpsk",
@@ -150,7 +191,7 @@ def test_a_quality_figure_has_a_line_of_panels_for_each_metric():
     np.testing.assert_array_equal(lines(figure.axes[1], "ujscc qam16")[0].get_xydata(), [[0, 20], [10, 30]])
     assert [axes.get_yscale() for axes in figure.axes[::2]] == ["linear", "linear", "log"]
     assert figure.axes[4].get_ylim()[0] < 1e-6
-    names = [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
+    names = [text.get_text() for text in figure.legends[0].get_texts()]
     assert names == ["ujscc bpsk", "ujscc qam16"]
 
 
@@ -176,7 +217,9 @@ def test_metrics_that_nothing_has_are_left_out():
 
 def test_a_mosaic_shows_the_pictures_themselves():
     pictures = np.random.default_rng(0).random((2, 3, 4, 4, 3))
-    figure = plot.mosaic(pictures, ("original", "bpsk", "qpsk"), ("awgn", "tdl-a"))
+    captions = [["", "20.10 dB", "21.00 dB"], ["", "19.10 dB", "18.00 dB"]]
+    figure = plot.mosaic(pictures, ("original", "bpsk", "qpsk"), ("awgn", "tdl-a"), captions)
+    assert [axes.get_xlabel() for axes in figure.axes] == sum(captions, [])
     shown = [np.asarray(axes.get_images()[0].get_array()) for axes in figure.axes]
     np.testing.assert_array_equal(np.reshape(shown, pictures.shape), pictures)
     assert [axes.get_title() for axes in figure.axes[:3]] == ["original", "bpsk", "qpsk"]
@@ -197,6 +240,22 @@ def test_saving(tmp_path, name):
 def test_a_figure_that_cannot_be_saved(tmp_path, name, message):
     with pytest.raises(ValueError, match=message):
         plot.save(plot.error_rate_figure(ROWS), tmp_path / name)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "missing", [RuntimeError("'xelatex' not found"), ImportError("no Pillow"), KeyError("AVIF")]
+)
+def test_a_kind_of_picture_whose_tool_is_missing_is_one_line(tmp_path, monkeypatch, missing):
+    def failing(self, where, **how):
+        where.write_bytes(b"half")
+        raise missing
+
+    monkeypatch.setattr(Figure, "savefig", failing)
+    with pytest.raises(
+        ValueError, match=r"^cannot write .*a.pgf: .*: take another kind, such as png, svg or pdf$"
+    ):
+        plot.save(plot.error_rate_figure(ROWS), str(tmp_path / "a.pgf"))
     assert list(tmp_path.iterdir()) == []
 
 

@@ -47,6 +47,19 @@ def test_round_trip(tmp_path):
     assert first["value"] == 6 / 120
 
 
+def test_a_folder_is_named_by_text_or_path(tmp_path):
+    made = write(str(tmp_path / "run"))
+    assert made.folder == tmp_path / "run"
+    assert load_run(str(made.folder)).rows() == load_run(made.folder).rows() == made.rows()
+    with pytest.raises(ValueError, match="nowhere holds no run"):
+        load_run("nowhere")
+    for none in ("", " ", 3, None):
+        with pytest.raises(ValueError, match="folder takes the name of a folder, such as runs/demo; got"):
+            load_run(none)
+    with pytest.raises(ValueError, match="out takes the name of a folder, .* got ''"):
+        RunWriter("", CONFIG)
+
+
 def test_a_run_in_memory_has_the_same_rows(tmp_path):
     assert write(None).rows() == write(tmp_path).rows()
     assert write(None).folder is None

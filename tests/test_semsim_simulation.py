@@ -285,9 +285,15 @@ GOOD = {
         ({"channel": "tdl-z"}, "unknown channel 'tdl-z'; did you mean tdl-"),
         ({"channel": "rayleigh"}, "rayleigh fades as rayleigh-block"),
         ({"esno_db": []}, "esno_db is empty"),
+        ({"esno_db": "x"}, "esno_db takes numbers or start:stop:step; got 'x'"),
+        ({"codec": nnx.Linear(2, 2, rngs=nnx.Rngs(0))}, "codec must be of type UJSCC, .*; got a Linear"),
+        ({"codec": "ujscc"}, "codec must be of type UJSCC, .*; got 'ujscc'"),
+        ({"coding": "ldpc"}, "coding must be of type IndexCoding, .*; got 'ldpc'"),
+        ({"images": [IMAGES[0]]}, "images are the name of a set, a path, an array .*; got list"),
+        ({"realizations": 1.5}, "realizations must be in .1, 100,000. and whole; got 1.5"),
         ({"esno_db": [np.inf]}, r"esno_db must be in \[-300, 300\] dB; got inf"),
         ({"total_images": 5}, "without a width every point takes all images"),
-        ({"width": -1.0}, "abs_width must be a positive number; got -1.0"),
+        ({"width": -1.0}, "width must be a positive number of dB; got -1"),
         ({"realizations": 0}, "realizations must be in"),
         ({"seed": 2**32}, "seed must be in"),
         ({"csi": "genie"}, "unknown csi 'genie'"),
@@ -304,6 +310,10 @@ GOOD = {
         (
             {"codec": None, "checkpoint": Path("nowhere.safetensors")},
             "there is no checkpoint at nowhere.safetensors",
+        ),
+        (
+            {"codec": None, "checkpoint": "."},
+            "checkpoint . is a folder: name the file, such as weights.safetensors",
         ),
     ],
 )

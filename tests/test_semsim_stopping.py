@@ -90,7 +90,8 @@ def test_looks_grow_by_a_quarter_at_most_and_end_at_the_limit():
 @pytest.mark.parametrize("name", ["rel_width", "abs_width", "target", "total"])
 @pytest.mark.parametrize("value", [0.0, -1.0, math.inf, math.nan])
 def test_numbers_that_make_no_rule_are_refused(name, value):
-    with pytest.raises(ValueError, match=f"{name} must be a positive number; got"):
+    wanted = r"an error rate, in \(0, 1\)" if name == "target" else "a positive number"
+    with pytest.raises(ValueError, match=f"^{name} must be {wanted}; got {value:g}$"):
         Stop("ber", 1e6, **{name: value})
     with pytest.raises(ValueError, match="min_errors must be at least 1; got 0"):
         Stop("ber", 1e6, min_errors=0)

@@ -255,10 +255,10 @@ def test_the_cosine_schedule_rises_and_falls_to_zero():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"steps": 0}, "steps, batch and the three intervals must be positive"),
-        ({"checkpoint_every": 0}, "steps, batch and the three intervals must be positive"),
-        ({"learning_rate": 0.0}, "learning_rate must be positive"),
-        ({"warmup": -1}, "warmup and weight_decay not negative"),
+        ({"steps": 0}, "^steps must be at least 1; got 0$"),
+        ({"checkpoint_every": 0}, "checkpoint_every must be at least 1; got 0"),
+        ({"learning_rate": 0.0}, "learning_rate must be a positive number; got 0"),
+        ({"warmup": -1}, "warmup must not be negative; got -1"),
         ({"seed": -1}, "seed must be in"),
     ],
 )

@@ -26,7 +26,7 @@ BLOCK_CRC = "24b"
 KNOWN_LLR = -1e4
 """LLR of a filler bit, which is 0 for certain."""
 _BLOCK_CRC_BITS = 24
-_HIGHEST_RATE = (
+HIGHEST_RATE = (
     0.95  # above, TS 38.214 clause 5.1.3.1 lets a receiver give up: the punctured head eats the parity
 )
 _SMALLEST = 12  # the smallest block that fills its columns: 6 of lifting size 2
@@ -55,12 +55,12 @@ class LdpcCode:
     def __post_init__(self) -> None:
         if self.k < _SMALLEST:
             raise ValueError(
-                f"an NR LDPC code carries at least {_SMALLEST} bits; got k={self.k}: pad the payload"
+                f"k must be at least {_SMALLEST} bits, the smallest NR LDPC code; got {self.k}: pad the payload"
             )
-        if self.n * _HIGHEST_RATE < self.k:
+        if self.n * HIGHEST_RATE < self.k:
             raise ValueError(
-                f"k={self.k} bits in n={self.n} is a code rate above {_HIGHEST_RATE}; send at least "
-                f"{-int(-self.k / _HIGHEST_RATE // 1)} bits"
+                f"k={self.k} bits in n={self.n} is a code rate above {HIGHEST_RATE}; send at least "
+                f"{-int(-self.k / HIGHEST_RATE // 1)} bits"
             )
         if self.num_bits_per_symbol < 1 or self.n % self.num_bits_per_symbol:
             raise ValueError(

@@ -8,6 +8,7 @@ versions are incremental redundancy.
 """
 
 import functools
+import math
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -17,7 +18,7 @@ from jaxtyping import Array, Float, Integer
 
 from phy.coding.base_graph import largest_block, select_base_graph
 from phy.coding.crc import Words, crc_attach, crc_check, crc_length, namespace
-from phy.coding.ldpc import LdpcCode, join, rate_recover
+from phy.coding.ldpc import HIGHEST_RATE, LdpcCode, join, rate_recover
 from phy.coding.ldpc_decoder import LdpcDecoder, decode
 from phy.coding.ldpc_encoder import encode
 
@@ -81,6 +82,13 @@ class TransportBlock:
         graph = select_base_graph(self.num_bits, self.coderate)  # clauses 6.2.2 and 7.2.2: without the CRC
         largest = largest_block(graph)
         blocks = 1 if k <= largest else -(-k // (largest - _BLOCK_CRC_BITS))
+        least = math.ceil(k / HIGHEST_RATE)
+        if self.n < least:
+            filled = f" ({k} with CRC and filling)" if k > self.num_bits else ""
+            raise ValueError(
+                f"n must be at least {least} for {self.num_bits} payload bits{filled}, since a code rate above "
+                f"{HIGHEST_RATE} cannot be decoded; got {self.n}"
+            )
         return LdpcCode(
             -(-k // blocks) * blocks, self.n, self.num_bits_per_symbol, self.redundancy_version, graph
         )

@@ -68,14 +68,17 @@ class Federation:
 
     def __post_init__(self) -> None:
         check_name("aggregate", self.aggregate, ("fedavg", "fedlol", "none"))
-        if min(self.rounds, self.local_epochs, self.batch, self.heavy_every) < 1:
-            raise ValueError(f"rounds, local_epochs, batch and heavy_every are at least 1; got {self}")
-        if not 0 < self.learning_rate < float("inf") or self.weight_decay < 0:
-            raise ValueError(f"learning_rate must be positive and weight_decay not negative; got {self}")
+        for name in ("rounds", "local_epochs", "batch", "heavy_every"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1; got {getattr(self, name)}")
+        if not 0 < self.learning_rate < float("inf"):
+            raise ValueError(f"learning_rate must be a positive number; got {self.learning_rate:g}")
+        if not self.weight_decay >= 0:
+            raise ValueError(f"weight_decay must not be negative; got {self.weight_decay:g}")
         if self.heavy_every > 1 and not self.light:
             raise ValueError("heavy_every leaves parts out that are not light: name the light ones")
         if self.bits != 32 and not 2 <= self.bits <= 16:
-            raise ValueError(f"an uploaded number has 2 to 16 bits, or 32 as a float; got {self.bits}")
+            raise ValueError(f"bits must be 2 to 16 of an uploaded number, or 32 as a float; got {self.bits}")
 
 
 class Round(NamedTuple):
