@@ -23,7 +23,7 @@ from jaxtyping import Array, Int, Key, UInt32
 
 from semsim.backend import meet
 from semsim.memory import check_fits, live_bytes
-from semsim.processes import agreed
+from semsim.processes import agreed, refuse_together
 from semsim.sweep import DEFAULT_GENERATOR, key_of_words
 
 AXIS = "realisations"
@@ -169,10 +169,9 @@ class Evaluator:
         """Blocks that a device works on at once."""
         name = (work.kernel, work.generator)
         if name not in self._widths:
-            width = self._asked(work) or agreed(
-                self._fitting(work)
-            )  # hosts may see different amounts of memory
-            self._check_fits(work, width)
+            # hosts may see different amounts of memory
+            width = self._asked(work) or agreed(self._fitting(work))
+            self._check_fits(self._traced(work, width).jaxpr, lambda: self.memory(work, width))
             self._widths[name] = width
         return self._widths[name]
 
@@ -187,7 +186,7 @@ class Evaluator:
         Errors: ValueError where one array alone is more than there is.
         """
         program = self._traced(work, self._asked(work) or 1).jaxpr
-        check_fits(program, self.mesh.local_devices, lambda: 0, self._smaller)
+        self._check_fits(program, lambda: 0)
         return live_bytes(program)
 
     def _asked(self, work: Work) -> int:
@@ -206,10 +205,13 @@ class Evaluator:
             kernel=work.kernel, mesh=self.mesh, width=width, generator=work.generator,
         )  # fmt: skip
 
-    def _check_fits(self, work: Work, width: int) -> None:
-        """Errors: ValueError for more than the memory that there is, before any of it is asked for."""
-        program = self._traced(work, width).jaxpr
-        check_fits(program, self.mesh.local_devices, lambda: self.memory(work, width), self._smaller)
+    def _check_fits(self, program: Any, exact: Callable[[], int]) -> None:
+        """Errors: ValueError for more than the memory that there is, before any of it is asked for; in every process of a
+        distributed job where it is in one. exact: bytes on a device by the compiler."""
+        refuse_together(
+            lambda: check_fits(program, self.mesh.local_devices, exact, self._smaller),
+            f"another process of this job has too little memory: {self._smaller}",
+        )
 
     @property
     def _smaller(self) -> str:

@@ -20,7 +20,7 @@ from semsim.claims import Claims
 from semsim.devices import Evaluator, Execution, Stopped, Work
 from semsim.environment import environment
 from semsim.names import check_kind
-from semsim.processes import agreed, any_process, unanimous
+from semsim.processes import agreed, any_process, refuse_together, unanimous
 from semsim.runs import Run, RunWriter, point_interval
 from semsim.signals import asked_to_stop
 from semsim.stopping import Stop, half_width, next_look, trials
@@ -313,13 +313,7 @@ class _Loop:
 
     def _refresh(self) -> None:
         """Takes in the rows of others. In a distributed job a damaged row ends all processes."""
-        failed: ValueError | None = None
-        try:
-            self.writer.refresh()
-        except ValueError as error:
-            failed = error
-        if any_process(failed is not None):
-            raise failed or ValueError("process 0 could not read the run: it says why")
+        refuse_together(self.writer.refresh, "process 0 could not read the run: it says why")
 
     def _wait(self, done: int) -> None:
         self.progress("waiting for other processes", done, len(self.jobs))

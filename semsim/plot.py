@@ -41,10 +41,10 @@ def error_rate_figure(
 ) -> Figure:
     """Error rates against Eb/N0: a row of panels a metric, a panel a channel, a line a modulation and code.
 
-    Metrics that no row has are left out. A point without errors is an open triangle at its upper bound, on a dotted line that
-    its rate is on; those of several curves stand side by side. note: the title (`source_note`). Thin black lines are theory,
-    where there is a closed form: no code, over AWGN, Rayleigh and Rician fading (the mean over gains is the same per symbol
-    and per block). Errors: ValueError if no metric is left.
+    Metrics that no row has are left out. A point without errors is an open triangle at its upper bound, on a dotted line
+    that its rate is on; those of several curves stand side by side. note: the title (`source_note`). Thin black lines are
+    theory, where there is a closed form: no code, over AWGN, Rayleigh and Rician fading (the mean over gains is the same
+    per symbol and per block). Errors: ValueError if no metric is left.
     """
     figure = _panels(rows, metrics, "ebno_db")
     figure.suptitle(note, fontsize="small")

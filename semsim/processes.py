@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -40,3 +41,17 @@ def any_process(flag: bool) -> bool:
     if jax.process_count() == 1:
         return flag
     return bool(np.any(multihost_utils.process_allgather(np.array([flag]))))
+
+
+def refuse_together(check: Callable[[], None], elsewhere: str) -> None:
+    """Makes a check in every process of a distributed job: what one of them refuses, all do, so that none waits for it.
+
+    Errors: the ValueError of this process's own check, or one that says `elsewhere`.
+    """
+    refused: ValueError | None = None
+    try:
+        check()
+    except ValueError as error:
+        refused = error
+    if any_process(refused is not None):
+        raise refused or ValueError(elsewhere)

@@ -18,10 +18,10 @@ import pytest
 import semsim
 from models import UJSCCConfig
 from phy import ResourceGrid
-from semsim import devices, error_rates, simulation
+from semsim import devices, error_rates, processes, simulation
 from semsim.data import from_array
 from semsim.devices import Evaluator, Execution, Kernel, Work, block_key, evaluate
-from semsim.processes import agreed, any_process, unanimous
+from semsim.processes import agreed, any_process, refuse_together, unanimous
 from semsim.sweep import GENERATORS, draw_words
 from semsim.systems import ujscc
 
@@ -243,6 +243,29 @@ def test_a_batch_in_pieces_is_the_batch(batch, monkeypatch):
         for (number, left), (other, right) in zip(wanted, found(False), strict=True):
             assert number == other
             np.testing.assert_array_equal(left, right)
+
+
+def test_what_one_process_refuses_all_do(monkeypatch):
+    """Else the others would wait for it in the next call that they share."""
+
+    def refuse():
+        raise ValueError("too much here")
+
+    refuse_together(lambda: None, "too much there")
+    with pytest.raises(ValueError, match="too much here"):
+        refuse_together(refuse, "too much there")
+    told: list[bool] = []
+    monkeypatch.setattr(processes, "any_process", lambda flag: told.append(flag) or True)
+    with pytest.raises(ValueError, match="too much there"):
+        refuse_together(lambda: None, "too much there")
+    with pytest.raises(ValueError, match="too much here"):
+        refuse_together(refuse, "too much there")
+    assert told == [False, True]
+    work, evaluator = some_work("flat"), Evaluator(Execution(1))
+    with pytest.raises(ValueError, match="another process of this job has too little memory: take smaller"):
+        evaluator.width(work)
+    with pytest.raises(ValueError, match="another process of this job"):
+        evaluator.outline(work)
 
 
 @pytest.mark.parametrize("generator", GENERATORS)
