@@ -26,7 +26,8 @@ PATIENCE = 60.0
 
 
 class Situation(NamedTuple):
-    """A command, and when it gets which signal. after: seconds from when it has loaded; negative: at that share of its loading."""
+    """A command, and when it gets which signal. after: seconds from when it has loaded; negative: that share of its loading,
+    from its start."""
 
     what: str
     after: float
