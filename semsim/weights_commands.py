@@ -60,7 +60,12 @@ def train(
     changes = {"steps": steps, "batch": batch, "seed": seed}
     folder = out or Path("runs") / f"train-{system}"
     if system == "fssc":
-        others = {"resume": resume or None, "checkpoint": checkpoint, "orders": orders or None, "method": method}
+        others = {
+            "resume": resume or None,
+            "checkpoint": checkpoint,
+            "orders": orders or None,
+            "method": method,
+        }
         others |= {"recipe": recipe, "steps": steps, "batch": batch}
         if given := [name for name, value in others.items() if value is not None]:
             raise ValueError(f"fssc is trained by rounds, in one go: leave {', '.join(given)} out")
