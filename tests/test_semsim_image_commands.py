@@ -125,7 +125,7 @@ def test_a_recording_is_made_and_replayed(capsys, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["run", "separation", "--index-map", "labelled"], "separation does not read index_map"),
+        (["run", "separation", "--index-map", "labelled"], "separation does not read --index-map"),
         (["run", "ujscc", "--codec", "webp"], "ujscc does not read codec"),
         (
             ["run", "deepjscc", "--cbr", "1/6"],

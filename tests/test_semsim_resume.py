@@ -470,9 +470,9 @@ def test_what_a_foreign_image_run_asks_for_beside_its_result_is_not_heard(
         ({"arguments": ["ber", 7, None]}, "are no command line"),
         ({"arguments": ["ber", *["--ebno-db"] * 2000]}, "are no command line"),
         ({"arguments": ["ber", "--seed", "9" * 400]}, "seed must be in"),
-        ({"arguments": ["ber", "--max-bits", "1e999"]}, "max_bits must be in"),
-        ({"arguments": ["ber", "--ebno-db", "0:1e300:1e-300"]}, "ebno_db"),
-        ({"arguments": ["ber", "--ebno-db", "0:inf:1"]}, "ebno_db"),
+        ({"arguments": ["ber", "--max-bits", "1e999"]}, "--max-bits must be in"),
+        ({"arguments": ["ber", "--ebno-db", "0:1e300:1e-300"]}, "--ebno-db"),
+        ({"arguments": ["ber", "--ebno-db", "0:inf:1"]}, "--ebno-db"),
         (
             {"arguments": ["ber", "--k", "1" + "0" * 30, "--n", "2" + "0" * 30, "--code", "ldpc"]},
             r"k must be in \[1, 1,277,992\]",
