@@ -69,7 +69,7 @@ def test_a_container_has_what_it_was_given(monkeypatch, tmp_path):
             ["--code", "ldpc", "--k", "10000000", "--n", "20000000"],
             r"k must be in \[1, 1,277,992\]; got 10000000",
         ),
-        (["--num-rx", "1000", "--scheme", "mrc"], r"num_rx must be in \[1, 256\]; got 1000"),
+        (["--num-rx", "1000", "--scheme", "mrc"], r"--num-rx must be in \[1, 256\]; got 1000"),
     ],
 )
 @pytest.mark.parametrize("plan", [[], ["--plan"]])

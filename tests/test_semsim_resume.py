@@ -318,7 +318,7 @@ def test_other_draws_are_refused_whether_forced_or_not(run, simulated, capsys, w
 @pytest.mark.parametrize(
     ("words", "difference"),
     [
-        (["--ebno-db", "2", "4", "6"], "ebno_db [2.0, 4.0] -> [2.0, 4.0, 6.0]"),
+        (["--ebno-db", "2", "4", "6"], "--ebno-db [2.0, 4.0] -> [2.0, 4.0, 6.0]"),
         (["--min-errors", "40"], "stop.min_errors 20 -> 40"),
         (["--channel", "awgn", "rayleigh"], "channel ['awgn'] -> ['awgn', 'rayleigh']"),
     ],
