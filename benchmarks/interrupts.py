@@ -44,7 +44,7 @@ SITUATIONS = (
     Situation("train", 8, "train ujscc --data {images} --batch 16 --out {folder}/train"),
     Situation("run separation", 6, "run separation --esno-db 0:20:1"),
     Situation("run --plan", 4, "run ujscc --channel awgn tdl-a --plan"),
-    Situation("plot", 0.5, "plot {run} --out {folder}/figure.png"),
+    Situation("plot", 0, "plot {run} --out {folder}/figure.png"),
     Situation("demo", 8, "demo --out {folder}/demo"),
 )  # fmt: skip
 
@@ -79,7 +79,9 @@ def interrupted(
     process = start(command, environment)
     time.sleep(-situation.after * loading if situation.after < 0 else loading + situation.after)
     if process.poll() is not None:
-        raise SystemExit(f"{situation.what}: ended by itself before the signal: {process.communicate()[1]}")
+        return Ending(
+            0.0, process.returncode, "Traceback" in process.communicate()[1], "ended before the signal"
+        )
     sent = time.perf_counter()
     process.send_signal(situation.number)
     try:

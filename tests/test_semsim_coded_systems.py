@@ -294,7 +294,7 @@ GOOD = {"system": "ujscc", "images": IMAGES, "modulation": "qam16", "channel": "
         ({"modulation": "qam61", "coding": HALF}, "unknown modulation 'qam61'; did you mean qam"),
         ({"demap": "app", "coding": HALF}, "a code needs soft bits, .*leave demap out"),
         (
-            {"system": "deepjscc", "modulation": "analogue", "coding": HALF},
+            {"system": "deepjscc", "codec": None, "modulation": "analogue", "coding": HALF},
             "deepjscc sends no indices.*leave them out",
         ),
     ],
@@ -308,7 +308,8 @@ def test_mistakes_are_said_before_anything_is_compiled_or_written(change, messag
 
 def test_a_word_of_too_few_indices_is_refused():
     with pytest.raises(
-        ValueError, match="n must be at least 13 for 12 payload bits.* a code rate above 0.95 .*; got 8"
+        ValueError,
+        match="n must be at least 13 for 4 payload bits .12 with.* a code rate above 0.95 .*; got 8",
     ):
         index_plan(per_order.ORDERS, "qpsk", HALF).block(4)
 

@@ -123,7 +123,7 @@ def test_a_device_has_whole_heads_of_the_common_encoder():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"clients": 0}, "at least one client"),
+        ({"clients": 0}, "clients must be at least 1; got 0"),
         ({"clients": 5}, "client 0 has 8 images, less than a batch of 10"),
         ({"images": 5}, "client 0 has 3 images"),
         ({"split": "dirichlet:0.01", "clients": 4}, "without images|less than a batch"),
@@ -134,7 +134,7 @@ def test_a_device_has_whole_heads_of_the_common_encoder():
         ({"against": ("global",)}, "local, centralised or none; got 'global'"),
         ({"aggregate": "sum"}, "unknown aggregate"),
         ({"rounds": 0}, "at least 1"),
-        ({"bits": 1}, "2 to 16 bits"),
+        ({"bits": 1}, "bits must be 2 to 16 .*; got 1"),
         ({"uplink": "qpsk:1/2:5"}, "give their bits"),
         ({"uplink": "qpsk", "bits": 8}, "MODULATION:CODERATE:ESNO_DB"),
         ({"heavy_every": 0}, "at least 1"),

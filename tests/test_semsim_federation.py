@@ -287,9 +287,9 @@ def test_scores_come_when_asked_for():
         (lambda: trained([replace(CLIENTS[0], images=CLIENTS[0].images[:3])]), "client 0 has 3 images"),
         (lambda: trained([replace(CLIENTS[0], images=CLIENTS[0].images[:0])]), "client 0 has 0 images"),
         (lambda: replace(PLAN, rounds=0), "at least 1"),
-        (lambda: replace(PLAN, learning_rate=0.0), "must be positive"),
+        (lambda: replace(PLAN, learning_rate=0.0), "learning_rate must be a positive number; got 0"),
         (lambda: replace(PLAN, heavy_every=2), "name the light ones"),
-        (lambda: replace(PLAN, bits=1), "2 to 16 bits"),
+        (lambda: replace(PLAN, bits=1), "bits must be 2 to 16 .*; got 1"),
         (lambda: replace(PLAN, aggregate="mean"), "unknown aggregate"),
     ],
 )
