@@ -4,6 +4,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
@@ -86,7 +87,15 @@ def _samples(codec: nnx.Module, seed: int):
         ]
         shown = [_assemble(np.asarray(image)) for image in received]
         lines.append([original, *shown])
-        captions.append(["", *(f"{float(psnr(original[None], image[None])[0]):.2f} dB" for image in shown)])
+        captions.append(
+            [
+                "",
+                *(
+                    f"{float(psnr(jnp.asarray(original)[None], jnp.asarray(image)[None])[0]):.2f} dB"
+                    for image in shown
+                ),
+            ]
+        )
     return plot.mosaic(
         lines,
         ("original", *ORDERS),
