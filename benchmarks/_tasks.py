@@ -33,6 +33,11 @@ class Task(NamedTuple):
     finish: Callable[[Path], None] = lambda folder: None
 
 
+def _said(command: Sequence[object], out: Path) -> list[str]:
+    """A command as it is compared with an earlier one: whatever the interpreter and the folder, begun or gone on with."""
+    return [str(word).replace(str(out), "OUT") for word in command[1:] if word != "--resume"]
+
+
 def done(out: Path, name: str) -> dict | None:
     """What is known of a finished task; None for one that is not."""
     path = out / name / "done.json"
@@ -49,7 +54,7 @@ def run_tasks(
     """Runs what is not done, `jobs` at a time, and returns the names of what failed or could not start for that reason.
 
     environment: added to this process's for every command. Errors: KeyboardInterrupt after every command has ended, for
-    Ctrl-C and SIGTERM; ValueError for needs that no task here meets.
+    Ctrl-C and SIGTERM; ValueError for needs that no task here meets, and for a task that another command has done there.
     """
     known = {task.name for task in tasks}
     for task in tasks:
@@ -57,6 +62,13 @@ def run_tasks(
         if missing:
             raise ValueError(
                 f"{task.name} needs {', '.join(missing)}: add it, or run it into the same folder first"
+            )
+    for task in tasks:
+        entry = done(out, task.name)
+        if entry is not None and entry["compared"] != _said(task.command(out / task.name), out):
+            raise ValueError(
+                f"{task.name} in {out} is the result of another command ({' '.join(entry['command'])}): "
+                f"remove {out / task.name}, or take another folder"
             )
     waiting = [task for task in tasks if done(out, task.name) is None]
     running: dict[str, tuple[Task, subprocess.Popen, float]] = {}
@@ -126,8 +138,10 @@ def _end(task: Task, code: int, out: Path, started: float, report: Callable[[str
     except (OSError, ValueError) as error:
         report(f"{task.name}: FAILED after its command: {error}")
         return False
+    command = list(map(str, task.command(folder)))
     entry = {
-        "command": list(map(str, task.command(folder))),
+        "command": command,
+        "compared": _said(command, out),
         "seconds": round(seconds, 1),
         "python": sys.version.split()[0],
     }

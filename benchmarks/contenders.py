@@ -43,7 +43,10 @@ def main() -> None:
     prepare()
     plans = frames(MCS, given.symbols, None, DECODING, automatic=True)
     fading, lines = flat_fading("awgn", Propagation()), []
-    for (name, rate), program in list(programs(plans).items())[:: given.every]:
+    measured = programs(plans)
+    if len(measured) < len(plans):
+        print(f"not measured, as they share no program: {len(plans) - len(measured)} of {len(plans)} schemes")
+    for (name, rate), program in list(measured.items())[:: given.every]:
         kernel = SharedTransmission(
             Link(), -(-given.words // BLOCK), BLOCK, program.shape, program.width, DECODING
         )
@@ -63,7 +66,8 @@ def main() -> None:
         )  # fmt: skip
         print(*lines[-1].values(), flush=True)
     print("\nshare of frames lost, so many dB beyond the bound:")
-    print_table(lines)
+    if lines:
+        print_table(lines)
 
 
 @functools.partial(jax.jit, static_argnames="kernel")

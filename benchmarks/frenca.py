@@ -20,6 +20,7 @@ from flax import nnx
 
 import phy
 from channels import no_fading
+from semsim import training_folder
 from semsim.data import as_float, load
 from semsim.info import count_macs
 from semsim.link import Link
@@ -84,13 +85,17 @@ def trained(method: str, seed: int, given: argparse.Namespace) -> nnx.Module:
     """The codec of a method; the methods with a frozen second stage start from one first stage."""
     out = given.out / f"{method}-{seed}"
     first = given.out / f"{METHODS[0]}-{seed}" / "1-large"
-    if method not in ("frenca", "iterative") and not (out / "1-large").exists():
-        shutil.copytree(first, out / "1-large")
+    recipe = replace(frenca.RECIPES.named("cpu"), steps=given.steps, seed=seed)
+    begun = (out / training_folder.FILE).exists()
+    if method not in ("frenca", "iterative") and not begun:
+        shutil.copytree(first, out / "1-large", dirs_exist_ok=True)
+        known = training_folder.Training(frenca.SYSTEM.name, "cifar10", recipe, method=method)
+        training_folder.begin(out, known, None)
+        begun = True
     weights = out / "weights.safetensors"
     if not weights.exists():
-        recipe = replace(frenca.RECIPES.named("cpu"), steps=given.steps, seed=seed)
         train_system(
-            frenca.SYSTEM, "cifar10", recipe, out, method=method, resume=out.exists(),
+            frenca.SYSTEM, "cifar10", recipe, out, method=method, resume=begun,
             report=lambda line: print(method, seed, line, flush=True),
         )  # fmt: skip
     return frenca.SYSTEM.load(weights)

@@ -1,13 +1,14 @@
 """How long a command takes to end after Ctrl-C (SIGINT) or SIGTERM, in ten situations, each a fresh process.
 
 A signal is sent so many seconds after the commands have loaded, as measured first; the first situation gets it while they
-load. Programs are compiled anew: the compilation cache is an empty temporary folder. Printed: seconds from the signal to the
+load. Programs are compiled anew: every process has an empty compilation cache. Printed: seconds from the signal to the
 end of the process (least, median, most), exit status, whether a traceback was shown, and the last line said.
 
     python benchmarks/interrupts.py [--repeats 3] [--only WORD]
 """
 
 import argparse
+import math
 import os
 import signal
 import subprocess
@@ -50,7 +51,8 @@ SITUATIONS = (
 
 
 class Ending(NamedTuple):
-    """Seconds from the signal to the end; exit status; whether a traceback was shown; the last line on stderr."""
+    """Seconds from the signal to the end, NaN where it had ended before; exit status; whether a traceback was shown;
+    the last line on stderr."""
 
     seconds: float
     status: int
@@ -76,11 +78,15 @@ def interrupted(
     situation: Situation, command: list[str], loading: float, environment: dict[str, str]
 ) -> Ending:
     """Sends the signal and waits for the end of the process."""
-    process = start(command, environment)
+    with tempfile.TemporaryDirectory() as cache:
+        return _ending(situation, start(command, environment | {"JAX_COMPILATION_CACHE_DIR": cache}), loading)
+
+
+def _ending(situation: Situation, process: "subprocess.Popen[str]", loading: float) -> Ending:
     time.sleep(-situation.after * loading if situation.after < 0 else loading + situation.after)
     if process.poll() is not None:
         return Ending(
-            0.0, process.returncode, "Traceback" in process.communicate()[1], "ended before the signal"
+            math.nan, process.returncode, "Traceback" in process.communicate()[1], "ended before the signal"
         )
     sent = time.perf_counter()
     process.send_signal(situation.number)
@@ -131,7 +137,7 @@ def main() -> None:
                     word.format(images=images, run=run, folder=here) for word in situation.command.split()
                 ]
                 endings.append(interrupted(situation, words, loading, environment))
-            times = [ending.seconds for ending in endings]
+            times = [ending.seconds for ending in endings if ending.seconds >= 0] or [math.nan]
             statuses = "/".join(str(status) for status in sorted({ending.status for ending in endings}))
             traceback = "yes" if any(ending.traceback for ending in endings) else "no"
             said = endings[-1].said.replace(name, "FOLDER")

@@ -73,14 +73,22 @@ def verdict(mutation: Mutation, copy: Path) -> str:
 
 
 def passes(tests: Sequence[str], copy: Path) -> bool | None:
-    """Whether these tests pass in the copy; None if they do not end. Errors: RuntimeError where there are none."""
+    """Whether these tests pass in the copy; None if they do not end.
+
+    Errors: RuntimeError where there are none, and where they were ended from outside, which is no verdict.
+    """
     command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *tests]
     environment = {**os.environ, "PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1"}
     try:
-        done = subprocess.run(command, cwd=copy, env=environment, timeout=LIMIT, capture_output=True)
+        done = subprocess.run(
+            command, cwd=copy, env=environment, timeout=LIMIT, capture_output=True, text=True
+        )
     except subprocess.TimeoutExpired:
         return None
-    if done.returncode > 2:  # 1: a test failed, 2: what they import cannot be
+    # 1: a test failed; 2: what they import cannot be, but also Ctrl-C; below 0: a signal.
+    if done.returncode < 0 or "KeyboardInterrupt" in done.stdout:
+        raise RuntimeError(f"ended from outside: {' '.join(tests)}")
+    if done.returncode > 2:
         raise RuntimeError(f"pytest finds no tests: {' '.join(tests)}")
     return done.returncode == 0
 

@@ -108,7 +108,7 @@ def ber(
     rows = found.rows()
     show(rows, job.json, columns)
     most = max((row["trials"] for row in rows if row["metric"] == "ber"), default=0)
-    if most > 2 * max_bits:
+    if most > 2 * max_bits and total_bits is None and job.resume is None:
         print(
             f"semsim: a point takes whole batches: {most:,} bits at most here, more than --max-bits {max_bits:,.0f}",
             file=sys.stderr,

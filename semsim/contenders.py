@@ -1,4 +1,4 @@
-"""Which schemes can be the best of a channel and an Es/N0: bounds that come before any simulation, and cost no compilation.
+"""Which schemes can be the best of a channel and an Es/N0: bounds that come before any simulation, and compile no receiver.
 
 A frame of N symbols that carry k bits is lost with a probability that no code beats by much, and that the code of a link
 stays near: the normal approximation of bit-interleaved coded modulation, with N times the mean information of a symbol
@@ -51,14 +51,15 @@ def contenders(
     """
     if link.dialect is not None:
         return {value: list(frames) for value in esno_db}
-    power = None if channel == "awgn" else _power(link, fading, next(iter(frames.values())).num_symbols)
-    doubt = 0.0 if power is None else UNSEEN / len(power)
+    num_symbols = next(iter(frames.values())).num_symbols
+    fades = None if channel == "awgn" else Fades(_power(link, fading, num_symbols))
+    doubt = 0.0 if fades is None else UNSEEN / len(fades.gains_db)
     found = {}
     for value in esno_db:
-        most = {name: arrival(plan, value, power) + doubt for name, plan in frames.items()}
+        most = {name: arrival(plan, value, fades) + doubt for name, plan in frames.items()}
         sure = [
             plan.num_bytes for plan in frames.values()
-            if near_bound and link.csi == "perfect" and arrival(plan, value - MARGIN_DB, power) - doubt > EVERYTHING
+            if near_bound and link.csi == "perfect" and arrival(plan, value - MARGIN_DB, fades) - doubt > EVERYTHING
         ]  # fmt: skip
         kept = [
             name for name, plan in frames.items()
@@ -68,20 +69,42 @@ def contenders(
     return found
 
 
-def arrival(plan: Frame, esno_db: float, power: np.ndarray | None = None) -> float:
-    """The share of frames that arrive whole over the bound, at a mean Es/N0. power: |h|^2 of every symbol, [draws, symbols];
-    None: 1."""
-    gains_db = np.zeros((1, 1)) if power is None else 10 * np.log10(np.maximum(power, 1e-9))
-    arrives = [special.ndtr(_surplus(part, esno_db + gains_db)) for part in plan.parts]
+class Fades:
+    """Gains of transmissions, and what soft bits tell over them: all schemes of a modulation ask for the same.
+
+    power: |h|^2 of every symbol, [draws, symbols].
+    """
+
+    def __init__(self, power: np.ndarray):
+        self.gains_db = 10 * np.log10(np.maximum(power, 1e-9))
+        self._known: dict[tuple[str, float], list[np.ndarray]] = {}
+
+    def of_a_symbol(self, modulation: str, esno_db: float) -> list[np.ndarray]:
+        """As `information`, at a mean Es/N0, over the symbols of each draw. [draws] twice"""
+        name = (modulation, esno_db)
+        if name not in self._known:
+            curves = information(modulation)
+            self._known[name] = [
+                np.interp(esno_db + self.gains_db, _GRID_DB, curve).mean(axis=-1) for curve in curves
+            ]
+        return self._known[name]
+
+
+def arrival(plan: Frame, esno_db: float, fades: Fades | None = None) -> float:
+    """The share of frames that arrive whole over the bound, at a mean Es/N0. fades: None for a gain of 1."""
+    known = Fades(np.ones((1, 1))) if fades is None else fades
+    arrives = [
+        special.ndtr(_surplus(part, *known.of_a_symbol(part.modulation, esno_db))) for part in plan.parts
+    ]
     return float(np.mean(np.prod(arrives, axis=0)))
 
 
-def _surplus(part: Part, esno_db: np.ndarray) -> np.ndarray:
-    """By how many standard deviations the information of a transmission exceeds what a part needs. [draws]"""
-    mean, variance = (
-        part.num_symbols * np.interp(esno_db, _GRID_DB, curve).mean(axis=-1)
-        for curve in information(part.modulation)
-    )
+def _surplus(part: Part, mean: np.ndarray, variance: np.ndarray) -> np.ndarray:
+    """By how many standard deviations the information of a transmission exceeds what a part needs. [draws]
+
+    mean, variance: of a symbol, bits and bits^2.
+    """
+    mean, variance = part.num_symbols * mean, part.num_symbols * variance
     needed = part.block.num_bits + part.block.crc_bits - 0.5 * np.log2(part.num_symbols)
     return (mean - needed) / np.sqrt(np.maximum(variance, 1e-9))
 

@@ -28,7 +28,8 @@ def said_by_parser(text: str, arguments: Sequence[str], command: Callable[..., N
     if found := re.match(r"Missing value for argument '(\S+)'", message):
         return f"{found[1]} needs a value; see {name} --help"
     if found := re.match(r"Missing from (.*?): (.*)", message):
-        return f"{found[1]} lacks {found[2].replace(' (required)', '')}; see {name} --help"
+        missing = re.findall(r"(?<!\S)(?:--\S+ )?[A-Z]{3,}(?!\S)", found[2])
+        return f"{found[1]} lacks {' '.join(missing) or found[2]}; see {name} --help"
     if found := re.match(r"invalid choice '(.*)' for argument '(\S+)'. Expected one of \((.*)\)", message):
         return _unknown(found[2], found[1], re.findall(r"'([^']*)'", found[3]))
     if found := re.match(r"Error parsing (--\S+): (.*)", message):

@@ -114,8 +114,9 @@ def _options(name: str, hint: Any) -> list[tuple[str, Any]]:
     if get_origin(hint) is Annotated:
         hint, *rest = get_args(hint)
         extras = tuple(rest)
+    named = next((extra.name for extra in extras if getattr(extra, "name", None)), name)
     if not dataclasses.is_dataclass(hint):
-        return [(name.replace("_", "-"), hint)]
+        return [] if tyro.conf.Suppress in extras else [(named.replace("_", "-"), hint)]
     inner = get_type_hints(hint, include_extras=True)
     flat = any(getattr(extra, "name", None) == "" for extra in extras)
     front = "" if flat else name.replace("_", "-") + "."

@@ -112,6 +112,8 @@ FADE = Sharing(math.inf, math.inf, math.inf)
 
 FEW_BURSTS = 10
 """With fewer bursts of errors the deepest fade may still be unseen, and the next one may lose a whole block."""
+ROUNDING = 1e-9
+"""By how much a design effect of 1 may be off in double precision."""
 
 
 def ratio_interval(
@@ -169,8 +171,9 @@ def clustered_interval(
         if effect >= size > 1 or clusters is not None:
             return Interval(rate, 0.0, 1.0)
     else:
-        effect = min(max(spread * units / (units - 1) / (errors * (1 - rate)), 1.0), most)
-        if effect > 1:
+        binomial = errors * (trials - errors) / trials  # the same for successes, to the last bit
+        effect = min(max(spread * units / (units - 1) / binomial, 1.0), most)
+        if effect > 1 + ROUNDING:
             wider = float(special.stdtrit(units - 1, tail) / special.ndtri(tail)) ** 2
 
     def beta(events: float, events_sq: float) -> tuple[float, float]:

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 Cells = Mapping[str, str]
 """A row: column -> what is written there."""
@@ -23,7 +24,7 @@ def print_table(rows: Sequence[Cells], keys: Sequence[str] = (), notes: Sequence
     keys: columns that say what a row is about, which may be said once for several rows. notes: lines below.
     """
     console = Console()
-    width = console.width if console.is_terminal or "COLUMNS" in os.environ else None
+    width = (console.width or None) if console.is_terminal or "COLUMNS" in os.environ else None
     for part in fitting(rows, keys, width):
         if isinstance(part, Table):
             Console(width=width or max(_width(part), 40)).print(part)
@@ -40,9 +41,11 @@ def fitting(rows: Sequence[Cells], keys: Sequence[str], width: int | None) -> It
         yield _filled(said, width)
     rows = [{name: text for name, text in row.items() if name not in same} for row in rows]
     columns = list(rows[0] if rows else keys)
-    table = Table(*columns, box=SIMPLE_HEAD)
+    table = Table(box=SIMPLE_HEAD)
+    for name in columns:
+        table.add_column(Text(name))  # names, also of files, are no markup
     for row in rows:
-        table.add_row(*row.values())
+        table.add_row(*map(Text, row.values()))
     left = [name for name in keys if name not in same]
     if width is None or _width(table) <= width:
         yield table

@@ -256,7 +256,10 @@ def _check_recipe(
     changed = [
         f"{name} {theirs[name]} -> {mine[name]}"
         for name in mine
-        if name in theirs and theirs[name] != mine[name] and not (longer and name == "steps")
+        if name in theirs
+        and theirs[name] != mine[name]
+        and name != "name"
+        and not (longer and name == "steps")
     ]
     if changed:
         raise ValueError(

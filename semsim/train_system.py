@@ -63,7 +63,7 @@ def train_system(
     metadata = {**system.metadata(codec), "trained": list(orders)}
     if started is not None:
         metadata["started_from"] = started
-    source_name = Path(data).name
+    source_name = Path(data).resolve().name or data
     if len(stages) == 1:
         only = stages[0]
         weights = fit(

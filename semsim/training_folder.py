@@ -4,6 +4,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -40,7 +41,8 @@ def begin(out: Path, training: Training, checkpoint: Path | None) -> dict[str, o
         if checkpoint is None:
             (out / START).unlink(missing_ok=True)  # of an attempt that ended before it had begun
         else:
-            shutil.copyfile(checkpoint, out / START)
+            with suppress(shutil.SameFileError):
+                shutil.copyfile(checkpoint, out / START)
             digest = hashlib.sha256((out / START).read_bytes()).hexdigest()[:12]
             started = {
                 "file": checkpoint.name, "sha256": digest, "step": read_metadata(checkpoint).get("step"),
@@ -69,7 +71,7 @@ def lengthened(out: Path, training: Training) -> dict[str, object] | None:
 def resumed(out: Path, given: Mapping[str, Any]) -> Training:
     """The training of a folder, at the length that is given.
 
-    given: by the names of `Training` and `Recipe`, where `recipe` is the name of one; None and empty tuples are left to the
+    given: by the names of `Training` and `Recipe`, where `recipe` is the name of one; None and what is empty are left to the
     folder. Data may be given again, as they may have moved: their sum says whether they are the same. steps may be raised.
     Errors: ValueError for a folder without a training, and for what differs from it.
     """
@@ -78,7 +80,7 @@ def resumed(out: Path, given: Mapping[str, Any]) -> Training:
     changed = [
         f"{name} {_shown(known[name])} -> {_shown(value)}"
         for name, value in given.items()
-        if value not in (None, ()) and value != known[name] and name not in ("data", "name", "steps")
+        if value not in (None, (), "") and value != known[name] and name not in ("data", "name", "steps")
     ]
     steps = given.get("steps") or training.recipe.steps
     if steps < training.recipe.steps:

@@ -19,12 +19,15 @@ os.environ.setdefault("JAX_NUM_CPU_DEVICES", "4")
 # A shell that starts the tests in the background has them, and what they start, ignore Ctrl-C.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
+import hypothesis  # noqa: E402
 import jax  # noqa: E402
 import pytest  # noqa: E402
 
 from semsim.backend import prepare  # noqa: E402
 
 prepare()
+hypothesis.settings.register_profile("same examples every time", derandomize=True)
+hypothesis.settings.load_profile("same examples every time")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 

@@ -45,6 +45,11 @@ def test_tasks_run_once_and_in_order_of_need(tmp_path):
         i for i, text in enumerate(said) if text.startswith("first: done")
     )
     assert tasks.done(tmp_path, "first")["command"][0] == sys.executable
+    other = tasks.Task("first", _python(APPEND + "; p.exists()"))
+    with pytest.raises(ValueError, match="first in .* is the result of another command .*: remove"):
+        tasks.run_tasks([other], tmp_path, 1, {}, said.append)
+    goes_on = tasks.Task("first", lambda folder: ("another python", *_python(APPEND)(folder)[1:], "--resume"))
+    assert tasks.run_tasks([goes_on], tmp_path, 1, {}, said.append) == []
 
 
 def test_at_most_so_many_at_once(tmp_path):

@@ -8,7 +8,7 @@ import semsim.contenders
 from channels import rayleigh
 from semsim import separation
 from semsim.coding import Coding, Decoding
-from semsim.contenders import _GRID_DB, EVERYTHING, MARGIN_DB, arrival, contenders, information
+from semsim.contenders import _GRID_DB, EVERYTHING, MARGIN_DB, Fades, arrival, contenders, information
 from semsim.data import load
 from semsim.envelope import best_of_each_snr
 from semsim.error_rates import ber
@@ -56,7 +56,9 @@ def test_arrival_rises_with_the_snr_and_falls_with_the_rate():
     assert np.all(np.diff([arrival(plan, 0.0) for plan in qpsk]) <= 0)
     rng = np.random.default_rng(0)
     power = np.broadcast_to(rng.exponential(size=(4000, 1)), (4000, 4))
-    faded = arrival(qpsk[5], 10.0, power)  # block fading: about the chance of a fade that leaves the rate
+    faded = arrival(
+        qpsk[5], 10.0, Fades(power)
+    )  # block fading: about the chance of a fade that leaves the rate
     threshold = next(value for value in np.arange(-10, 10, 0.01) if arrival(qpsk[5], value) > 0.5)
     assert faded == pytest.approx(np.exp(-(10 ** ((threshold - 10) / 10))), abs=0.02)
 

@@ -411,12 +411,19 @@ def test_pickles_cannot_call_code(tmp_path):
 
 
 def test_a_cache_file_takes_no_more_memory_than_a_split(tmp_path):
-    """Zeros compress a thousandfold, and a header may promise what no file holds."""
+    """Zeros compress a thousandfold, a header may promise what no file holds, and a deflated member may be damaged."""
     path = tmp_path / "cifar10.npz"
     np.savez_compressed(
         path, test_images=np.zeros((90_000, 32, 32, 3), np.uint8), test_labels=np.zeros(90_000)
     )
     with pytest.raises(ValueError, match="test_images has 276,480,128 bytes, of 268,435,456 at most"):
+        cifar.read(path, "test")
+    np.savez_compressed(path, test_images=np.zeros((10, 32, 32, 3), np.uint8), test_labels=np.arange(10))
+    whole = path.read_bytes()
+    with zipfile.ZipFile(path) as archive:
+        begin = archive.getinfo("test_images.npy").header_offset + 80
+    path.write_bytes(whole[:begin] + bytes(8) + whole[begin + 8 :])
+    with pytest.raises(ValueError, match="cannot read the test split"):
         cifar.read(path, "test")
     with zipfile.ZipFile(path, "w") as archive:
         stream = io.BytesIO()

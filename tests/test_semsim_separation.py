@@ -176,8 +176,8 @@ def test_the_cliff_is_that_of_the_code(patches):
     assert abs(cliff - threshold) < 0.2, (cliff, threshold)
 
 
-def test_a_plan_codes_no_image_and_compiles_nothing(monkeypatch):
-    """All 37 schemes, both channels: as many points as the run has, in programs that schemes share."""
+def test_a_plan_codes_no_image_and_compiles_no_receiver(monkeypatch):
+    """All 37 schemes: as many points as the run has, in programs that schemes share."""
     images = load("embedded", limit=4)
     monkeypatch.setattr(Fitter, "best", lambda *_: pytest.fail("an image was coded"))
     devices.evaluate.clear_cache()

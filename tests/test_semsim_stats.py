@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy import special
 from scipy import stats as scipy_stats
@@ -133,6 +133,7 @@ def test_intervals_of_clustered_errors_cover_the_truth_as_often_as_they_say(shar
 
 @settings(deadline=None, max_examples=60)
 @given(errors=st.lists(st.integers(0, 50), min_size=1, max_size=30))
+@example(errors=[38, 42])  # exactly as much spread as independent trials have
 def test_errors_and_successes_may_change_places(errors):
     blocks, right = np.array(errors), 50 - np.array(errors)
     found, other = (stats.ratio_interval(b.size, int(b.sum()), int(b @ b), 50) for b in (blocks, right))

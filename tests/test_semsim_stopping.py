@@ -152,8 +152,8 @@ def test_a_point_ends_when_every_rule_is_satisfied_or_the_budget_is_used(rules, 
 def test_small_pieces():
     assert half_width(Interval(1.0, 0.5, 1.2)) == 0.5
     assert trials({"trials": 7, "n": 3}) == 7 and trials({"n": 3}) == 3
-    target = Stop("ber", 1e6, target=1.05)
-    assert target.below_target(Interval(1.0, 0.9, 1.04)) and not target.below_target(NARROW)
+    target = Stop("ber", 1e6, target=0.105)
+    assert target.below_target(Interval(0.1, 0.09, 0.104)) and not target.below_target(NARROW)
     assert not Stop("ber", 1e6).below_target(Interval(0.0, 0.0, 0.0))
 
 

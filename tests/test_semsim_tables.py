@@ -47,7 +47,7 @@ def test_what_all_rows_share_is_said_once():
     assert shown(None).count("modulation") == 1  # one table, whose header names the column
     (said, table) = fitting(ROWS[:1], KEYS, 80)
     assert said == "modulation qam16, channel awgn, esno_db -10, metric ber"
-    assert [column.header for column in table.columns] == ["errors", "value", "95 % interval"]
+    assert [str(column.header) for column in table.columns] == ["errors", "value", "95 % interval"]
 
 
 def test_a_pipe_is_as_wide_as_the_table_and_columns_are_heard(monkeypatch, capsys):
@@ -55,6 +55,18 @@ def test_a_pipe_is_as_wide_as_the_table_and_columns_are_heard(monkeypatch, capsy
     print_table(ROWS, KEYS, ["a note"])
     wide = capsys.readouterr().out
     assert max(map(len, wide.splitlines())) > 80 and wide.endswith("a note\n")
+    monkeypatch.setenv("COLUMNS", "0")  # as some wrappers set it
+    print_table(ROWS, KEYS, ["a note"])
+    assert capsys.readouterr().out == wide
     monkeypatch.setenv("COLUMNS", "50")
     print_table(ROWS, KEYS)
     assert max(len(line.rstrip()) for line in capsys.readouterr().out.splitlines()) <= 50
+
+
+def test_names_of_files_are_no_markup(capsys):
+    print_table(
+        [{"channel": name, "value": "1"} for name in ("recorded:runs/[old]/r.npz", "recorded:[/b]")],
+        ("channel",),
+    )
+    said = capsys.readouterr().out
+    assert "recorded:runs/[old]/r.npz" in said and "recorded:[/b]" in said

@@ -12,6 +12,7 @@ import json
 import pickle
 import tarfile
 import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -104,9 +105,10 @@ def read(path: Path, split: str) -> Split:
     except (
         OSError,
         ValueError,
+        RuntimeError,
         KeyError,
         EOFError,
-        json.JSONDecodeError,
+        zlib.error,
         tarfile.TarError,
         zipfile.BadZipFile,
         pickle.UnpicklingError,
