@@ -35,7 +35,7 @@ def test_the_command_line_says_it_on_stderr_and_in_the_row(capsys):
 def test_above_a_tenth_it_is_refused_unless_allowed(capsys):
     assert main([*POINT, "--speed", "200"]) == 2
     err = capsys.readouterr().err
-    assert "turns 11 % of the power" in err and "or allow it with allow_ici" in err and err.count("\n") == 1
+    assert "turns 11 % of the power" in err and "or allow it with --allow-ici" in err and err.count("\n") == 1
     fast = replace(TRAIN, speed=200.0)
     with pytest.raises(
         ValueError, match="not simulated: take a wider subcarrier spacing or a slower channel"
