@@ -21,6 +21,7 @@ def test_there_are_notebooks() -> None:
 
 
 # The client and the kernel are not ours, and this test judges neither's warnings.
+@pytest.mark.slow
 @pytest.mark.filterwarnings("default")
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_notebook_runs(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

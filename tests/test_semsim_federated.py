@@ -59,6 +59,7 @@ def test_rounds_to_a_share_of_the_end():
     assert rounds_to(history) == 3 and rounds_to(history, 0.5) == 1 and rounds_to(history, 1.0) == 5
 
 
+@pytest.mark.slow
 def test_three_trainings_of_equal_passes_and_what_they_exchanged(tmp_path):
     lines: list[dict] = []
     options = replace(OPTIONS, bits=8, uplink="qpsk:1/2:8", test_esno_db=("5", "15"))
@@ -90,6 +91,7 @@ def test_three_trainings_of_equal_passes_and_what_they_exchanged(tmp_path):
         train_fssc(options, "x", tmp_path / "run")
 
 
+@pytest.mark.slow
 def test_a_devices_encoder_learns_before_a_decoder_that_stays(tmp_path):
     options = replace(OPTIONS, rounds=1, against=("none",), device=4, local_rate=0.05)
     (row,) = train_fssc(options, "x", tmp_path / "run")
